@@ -1,0 +1,130 @@
+"""Checks between the tables of a configuration: that names lead somewhere and parts fit together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..errors import suggestion
+from ..plugin import TeacherLoss
+from .convert import Key, Problems
+from .resolve import checkpoint_path, full_metric_names, ground_truth_weight
+from .schema import Config, Feed, Stage
+
+Found = tuple[tuple[Key, ...], str]
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+NAME_RULE = "must be letters, digits, '_', '-', '.' or '+', starting with a letter or digit"
+
+
+def cross_check(config: Config, base: Path) -> None:
+    """Check what no single table can know; raises `Problems`."""
+    found = [*_names(config), *_members(config)]
+    names: list[str] = []
+    for index, stage in enumerate(config.stages):
+        at = ("stages", index)
+        if stage.name in names:
+            found.append(((*at, "name"), f"must differ from the other stages' (got {stage.name!r} twice)"))
+        problems = (
+            *_feeds(config, stage),
+            *_teacher(config, stage, names, base),
+            *_start(stage, names, base),
+            *_selection(config, stage),
+        )
+        found += [((*at, *path), message) for path, message in problems]
+        names.append(stage.name)
+    if found:
+        raise Problems(found)
+
+
+def _names(config: Config) -> Iterator[Found]:
+    named: list[tuple[tuple[Key, ...], str]] = [(("name",), config.name)]
+    named += [(("tasks", name), name) for name in config.tasks]
+    named += [(("datasets", name), name) for name in config.datasets]
+    for index, stage in enumerate(config.stages):
+        named.append((("stages", index, "name"), stage.name))
+    for path, name in named:
+        if not NAME.fullmatch(name):
+            yield path, f"{NAME_RULE} (got {name!r})"
+
+
+def _members(config: Config) -> Iterator[Found]:
+    for name, task in config.tasks.items():
+        for member in task.head.members:
+            if member not in config.tasks or config.tasks[member].head.members:
+                plain_tasks = [other for other, one in config.tasks.items() if not one.head.members]
+                message = f"must name tasks with outputs of their own (got {member!r})"
+                yield ("tasks", name, "head"), message + suggestion(member, plain_tasks)
+
+
+def _feeds(config: Config, stage: Stage) -> Iterator[Found]:
+    for key, feeds in (("streams", stage.streams), ("validation", stage.validation)):
+        titles: list[tuple[str, str]] = []
+        for index, feed in enumerate(feeds):
+            for path, message in _feed(config, feed):
+                yield (key, index, *path), message
+            title = (feed.title, feed.task if key == "validation" else "")
+            if title in titles:
+                message = f"must differ from the others' (got {feed.title!r} twice); give it a name"
+                yield (key, index, "name"), message
+            titles.append(title)
+    if isinstance(stage.epoch_length, int) and stage.epoch_length < 1:
+        yield ("epoch_length",), f"must be at least 1 (got {stage.epoch_length})"
+
+
+def _feed(config: Config, feed: Feed) -> Iterator[Found]:
+    if feed.name and not NAME.fullmatch(feed.name):
+        yield ("name",), f"{NAME_RULE} (got {feed.name!r})"
+    if not feed.datasets:
+        yield ("dataset",), "must name a dataset (got none)"
+    for name in feed.datasets:
+        if name not in config.datasets:
+            yield ("dataset",), f"unknown dataset {name!r}{suggestion(name, config.datasets)}"
+    if feed.task not in config.tasks:
+        yield ("task",), f"unknown task {feed.task!r}{suggestion(feed.task, config.tasks)}"
+
+
+def _teacher(config: Config, stage: Stage, earlier: list[str], base: Path) -> Iterator[Found]:
+    wants = [loss for loss in stage.losses if isinstance(loss, TeacherLoss)]
+    if wants and not stage.teachers:
+        yield ("losses",), f"{wants[0].name!r} compares with a teacher, but the stage names none"
+    if stage.teachers and not wants:
+        yield ("teacher",), "is named, but none of the stage's losses compares with a teacher"
+    for task, reference in stage.teachers.items():
+        path: tuple[Key, ...] = ("teacher", task) if task else ("teacher",)
+        if task and (task not in config.tasks or config.tasks[task].head.members):
+            yield path, f"unknown task {task!r}{suggestion(task, config.tasks)}"
+        yield from _reference(path, reference, earlier, base)
+    if ground_truth_weight(stage) < 0:
+        message = "must be given, since the weights of the teacher losses add up to more than 1"
+        yield ("ground_truth_weight",), message
+
+
+def _start(stage: Stage, earlier: list[str], base: Path) -> Iterator[Found]:
+    if stage.start_from is not None:
+        yield from _reference(("start_from",), stage.start_from, earlier, base)
+
+
+def _reference(path: tuple[Key, ...], reference: str, earlier: list[str], base: Path) -> Iterator[Found]:
+    if reference in earlier:
+        return
+    try:
+        found = checkpoint_path(reference, base)
+    except Problems as problems:
+        yield path, problems.found[0][1]
+        return
+    if not found.exists():
+        yield path, f"no earlier stage or checkpoint {reference!r}{suggestion(reference, earlier)}"
+
+
+def _selection(config: Config, stage: Stage) -> Iterator[Found]:
+    known = full_metric_names(config, stage)
+    for key in stage.select:
+        matches = _matching(key, known)
+        if len(matches) != 1:
+            what = "is ambiguous" if matches else "is no metric of this stage"
+            yield ("select", key), f"{what}{suggestion(key, matches or known)}"
+
+
+def _matching(key: str, known: Mapping[str, float] | list[str]) -> list[str]:
+    return [name for name in known if name == key or name.endswith(f"/{key}")]

@@ -1,0 +1,103 @@
+"""Fill in what a configuration leaves to its heads: losses, metrics, weights, the choice of the best epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from ..plugin import TeacherLoss
+from .convert import expand_path
+from .schema import Config, Stage, Task
+
+
+def resolve(config: Config, base: Path) -> Config:
+    """Write out every default, so that the configuration says all there is to say."""
+    tasks = {name: _resolve_task(task) for name, task in config.tasks.items()}
+    config = attrs.evolve(config, tasks=tasks)
+    return attrs.evolve(config, stages=tuple(_resolve_stage(config, stage, base) for stage in config.stages))
+
+
+def own_tasks(config: Config, task: str) -> tuple[str, ...]:
+    """The tasks with outputs that a task stands for: its members, or itself."""
+    return config.tasks[task].head.members or (task,)
+
+
+def stage_tasks(config: Config, stage: Stage) -> tuple[str, ...]:
+    """The tasks with outputs that a stage trains or validates, in the configuration's order."""
+    feeds = (*stage.streams, *stage.validation)
+    used = {member for feed in feeds if feed.task in config.tasks for member in own_tasks(config, feed.task)}
+    return tuple(name for name in config.tasks if name in used)
+
+
+def full_metric_names(config: Config, stage: Stage) -> list[str]:
+    """All "<dataset>/<task>/<metric>" names that the stage's validation reports."""
+    names = []
+    for feed in stage.validation:
+        for task in own_tasks(config, feed.task) if feed.task in config.tasks else ():
+            if task in config.tasks:
+                head = config.tasks[task].head
+                metrics = config.tasks[task].metrics or head.default_metrics()
+                names += [f"{feed.title}/{task}/{name}" for metric in metrics for name in metric.outputs(head)]
+    return names
+
+
+def ground_truth_weight(stage: Stage) -> float:
+    """The weight of the ground truth: as given, or what the teacher losses leave of 1."""
+    if stage.ground_truth_weight is not None:
+        return stage.ground_truth_weight
+    return 1.0 - sum(loss.weight for loss in stage.losses if isinstance(loss, TeacherLoss))
+
+
+def checkpoint_path(reference: str, base: Path) -> Path:
+    """The path of a checkpoint named in a configuration; raises `Problems` for an unset variable."""
+    return expand_path(reference, base)
+
+
+def _resolve_task(task: Task) -> Task:
+    if task.head.members:
+        return task
+    return attrs.evolve(
+        task,
+        losses=task.losses or task.head.default_losses(),
+        metrics=task.metrics or task.head.default_metrics(),
+    )
+
+
+def _resolve_stage(config: Config, stage: Stage, base: Path) -> Stage:
+    earlier = [other.name for other in config.stages]
+
+    def absolute(reference: str) -> str:
+        return reference if reference in earlier else str(checkpoint_path(reference, base))
+
+    teacher = stage.teacher
+    if isinstance(teacher, str):
+        teacher = absolute(teacher)
+    elif teacher is not None:
+        teacher = {task: absolute(reference) for task, reference in teacher.items()}
+    return attrs.evolve(
+        stage,
+        teacher=teacher,
+        start_from=None if stage.start_from is None else absolute(stage.start_from),
+        ground_truth_weight=round(ground_truth_weight(stage), 12),
+        select=_selection(config, stage),
+    )
+
+
+def _selection(config: Config, stage: Stage) -> dict[str, float]:
+    names = full_metric_names(config, stage)
+    if stage.select:
+        return {
+            name: weight
+            for key, weight in stage.select.items()
+            for name in names
+            if name == key or name.endswith(f"/{key}")
+        }
+    chosen = {}
+    for feed in stage.validation:
+        for task in own_tasks(config, feed.task):
+            for metric, weight in config.tasks[task].head.default_selection().items():
+                name = f"{feed.title}/{task}/{metric}"
+                if name in names:
+                    chosen[name] = weight
+    return chosen

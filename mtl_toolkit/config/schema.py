@@ -1,0 +1,204 @@
+"""The tables of a configuration, as frozen records; also usable from Python without a TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+from ..plugin import Architecture, Backbone, Balancer, Dataset, Head, Loss, Metric, Sampler
+from ..validators import above, at_least, between, not_empty, unique
+
+
+def doc(text: str, **more: Any) -> dict[str, Any]:
+    """Field metadata: what the field means."""
+    return {"doc": text, **more}
+
+
+@attrs.frozen(kw_only=True)
+class Task:
+    """One task: its head, and the losses and metrics if they are not the head's own."""
+
+    head: Head
+    losses: tuple[Loss, ...] = attrs.field(default=(), metadata=doc("none: the head's default losses"))
+    metrics: tuple[Metric, ...] = attrs.field(default=(), metadata=doc("none: the head's default metrics"))
+
+
+@attrs.frozen(kw_only=True)
+class Model:
+    """The network: a backbone, and how the tasks share it."""
+
+    backbone: Backbone
+    architecture: Architecture = attrs.field(metadata=doc("how tasks share", toml_default="shared"))
+    image_size: int = attrs.field(default=112, validator=at_least(8), metadata=doc("side in pixels"))
+    mean: tuple[float, ...] | None = attrs.field(default=None, metadata=doc("none: the backbone's own"))
+    std: tuple[float, ...] | None = attrs.field(default=None, metadata=doc("none: the backbone's own"))
+
+
+@attrs.frozen(kw_only=True)
+class Augmentation:
+    """Random changes of training pictures, on whole batches on the device."""
+
+    crop: float = attrs.field(
+        default=1.2, validator=between(1, 4), metadata=doc("pictures are this much larger, then cropped")
+    )
+    flip: bool = attrs.field(default=True, metadata=doc("mirror half of the pictures"))
+    brightness: float = attrs.field(default=0.0, validator=between(0, 1), metadata=doc("largest change"))
+    contrast: float = attrs.field(default=0.0, validator=between(0, 1), metadata=doc("largest change"))
+    saturation: float = attrs.field(default=0.0, validator=between(0, 1), metadata=doc("largest change"))
+    grey: float = attrs.field(default=0.0, validator=between(0, 1), metadata=doc("share made grey"))
+    erase: float = attrs.field(
+        default=0.0, validator=between(0, 1), metadata=doc("share that loses a random rectangle")
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Feed:
+    """Samples of a dataset (or of several, one after the other) for a task."""
+
+    dataset: str | tuple[str, ...]
+    task: str
+    name: str = attrs.field(default="", metadata=doc("how logs and reports call it; '': the datasets' names"))
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the datasets."""
+        return (self.dataset,) if isinstance(self.dataset, str) else self.dataset
+
+    @property
+    def title(self) -> str:
+        """How logs and reports call it."""
+        return self.name or "+".join(self.datasets)
+
+
+@attrs.frozen(kw_only=True)
+class Stream(Feed):
+    """Training samples for a task, with the rows it gives to each step and their order."""
+
+    batch_size: int = attrs.field(
+        default=64, validator=at_least(1), metadata=doc("rows per step, over all processes")
+    )
+    sampler: Sampler = attrs.field(metadata=doc("order of the samples", toml_default="shuffle"))
+
+
+@attrs.frozen(kw_only=True)
+class Validation(Feed):
+    """Samples on which a task's metrics are taken after each epoch."""
+
+    batch_size: int = attrs.field(default=256, validator=at_least(1), metadata=doc("rows at a time"))
+
+
+@attrs.frozen(kw_only=True)
+class Optimizer:
+    """An optimizer of torch by name, with its own options; `backbone` and `heads` override them."""
+
+    extra_keys: ClassVar[str] = "options"
+    type: str = "AdamW"
+    lr: float = attrs.field(default=1e-3, validator=above(0))
+    backbone: Mapping[str, Any] = attrs.field(factory=dict, metadata=doc("overrides for the backbone"))
+    heads: Mapping[str, Any] = attrs.field(factory=dict, metadata=doc("overrides for everything else"))
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Scheduler:
+    """A learning-rate scheduler of torch by name, with its own options, after a linear warm-up.
+
+    Where torch's class wants the number of steps (`total_steps`, `T_max`), it is filled in.
+    """
+
+    extra_keys: ClassVar[str] = "options"
+    type: str | None = attrs.field(default=None, metadata=doc("none: constant after the warm-up"))
+    per: Literal["step", "epoch"] = "step"
+    warmup: int = attrs.field(default=0, validator=at_least(0), metadata=doc("steps (or epochs) of warm-up"))
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Stage:
+    """One training: which streams, how long, how, with which teacher."""
+
+    name: str = attrs.field(validator=not_empty())
+    kind: Literal["train"] = "train"
+    streams: tuple[Stream, ...] = attrs.field(validator=not_empty())
+    validation: tuple[Validation, ...] = ()
+    epochs: int = attrs.field(default=10, validator=at_least(1))
+    epoch_length: Literal["shortest", "longest"] | int = attrs.field(
+        default="shortest", metadata=doc("an epoch ends with this stream, others cycle; or a number of steps")
+    )
+    sharing: bool = attrs.field(
+        default=True, metadata=doc("use labels that are not the stream's own, where a row has them")
+    )
+    teacher: str | Mapping[str, str] | None = attrs.field(
+        default=None, metadata=doc("an earlier stage or a checkpoint's path; or one per task")
+    )
+    losses: tuple[Loss, ...] = attrs.field(default=(), metadata=doc("further losses, on every task"))
+    ground_truth_weight: float | None = attrs.field(
+        default=None, validator=at_least(0), metadata=doc("none: 1 minus the weights of the teacher losses")
+    )
+    balancer: Balancer = attrs.field(metadata=doc("how losses are combined", toml_default="sum"))
+    optimizer: Optimizer = attrs.field(factory=Optimizer)
+    scheduler: Scheduler = attrs.field(factory=Scheduler)
+    clip_norm: float | None = attrs.field(default=None, validator=above(0), metadata=doc("none: no clipping"))
+    accumulate: int = attrs.field(default=1, validator=at_least(1), metadata=doc("batches per optimizer step"))
+    patience: int | None = attrs.field(
+        default=None, validator=at_least(1), metadata=doc("stop after so many epochs without improvement")
+    )
+    select: Mapping[str, float] = attrs.field(
+        factory=dict, metadata=doc("weights of metrics in choosing the best epoch; none: the heads' own")
+    )
+    augmentation: Augmentation = attrs.field(factory=Augmentation)
+    start_from: str | None = attrs.field(
+        default=None, metadata=doc("an earlier stage or a checkpoint's path whose weights to start from")
+    )
+    allow_overlap: bool = attrs.field(
+        default=False, metadata=doc("train although validation shares files or groups with training")
+    )
+
+    @property
+    def teachers(self) -> dict[str, str]:
+        """The teacher by task; the key '' stands for every task."""
+        if self.teacher is None:
+            return {}
+        return {"": self.teacher} if isinstance(self.teacher, str) else dict(self.teacher)
+
+
+@attrs.frozen(kw_only=True)
+class TrainerOptions:
+    """What holds for all stages of a run and does not belong to the method."""
+
+    device: str = attrs.field(default="auto", metadata=doc("'auto', 'cpu', 'cuda', 'mps'"))
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = attrs.field(default=True, metadata=doc("memory format of pictures and weights"))
+    workers: int | None = attrs.field(
+        default=None, validator=at_least(0), metadata=doc("loader processes; none: 0 on the CPU, else up to 8")
+    )
+    threads: int | None = attrs.field(
+        default=None, validator=at_least(1), metadata=doc("CPU threads of torch; none: torch's choice")
+    )
+    log_every: int = attrs.field(default=50, validator=at_least(1), metadata=doc("steps between log lines"))
+    save_every: int | None = attrs.field(
+        default=None, validator=at_least(1), metadata=doc("steps between checkpoints; none: each epoch")
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Plugins:
+    """Which installed plugins are switched off."""
+
+    disable: tuple[str, ...] = attrs.field(default=(), validator=unique())
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """A whole job."""
+
+    name: str = attrs.field(validator=not_empty())
+    seed: int = attrs.field(default=0, validator=at_least(0))
+    plugins: Plugins = attrs.field(factory=Plugins)
+    trainer: TrainerOptions = attrs.field(factory=TrainerOptions)
+    tasks: Mapping[str, Task] = attrs.field(validator=not_empty())
+    datasets: Mapping[str, Dataset] = attrs.field(validator=not_empty())
+    model: Model
+    stages: tuple[Stage, ...] = attrs.field(validator=not_empty())

@@ -1,0 +1,79 @@
+"""Augmentation of whole batches on the device; each row is changed by its own random numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..config import Augmentation
+
+
+def load_size(augmentation: Augmentation, image_size: int) -> int:
+    """The side at which training pictures are read, before the crop."""
+    return round(image_size * augmentation.crop)
+
+
+def augment(pictures: Tensor, noise: Tensor, options: Augmentation, image_size: int) -> Tensor:
+    """Crop, mirror and recolour a batch.
+
+    Args:
+        pictures: uint8 [rows, 3, side, side] with side at least `image_size`.
+        noise: float32 [rows, 16] in [0, 1), each row's own random numbers; a column has one use, so that
+            switching an option on changes nothing else.
+        options: what to do.
+        image_size: side after the crop.
+
+    Returns:
+        uint8 [rows, 3, image_size, image_size].
+    """
+    pictures = crop_and_flip(pictures, noise[:, 0], noise[:, 1], noise[:, 2] < options.flip / 2, image_size)
+    colour = options.brightness or options.contrast or options.saturation or options.grey
+    if colour:
+        pictures = _recolour(pictures, noise[:, 3:7], options)
+    if options.erase:
+        pictures = _erase(pictures, noise[:, 7:12], options.erase)
+    return pictures
+
+
+def crop_and_flip(pictures: Tensor, top: Tensor, left: Tensor, mirror: Tensor, size: int) -> Tensor:
+    """Cut a square out of each picture, and mirror some.
+
+    Args:
+        pictures: [rows, channels, height, width].
+        top: [rows] in [0, 1), where the square starts between the first and the last possible row.
+        left: [rows], likewise for columns.
+        mirror: bool [rows].
+        size: side of the square.
+    """
+    rows, channels, height, width = pictures.shape
+    steps = torch.arange(size, device=pictures.device)
+    y = (top * (height - size + 1)).long()[:, None] + steps
+    x = (left * (width - size + 1)).long()[:, None] + torch.where(mirror[:, None], size - 1 - steps, steps)
+    places = (y[:, :, None] * width + x[:, None, :]).reshape(rows, 1, size * size)
+    flat = pictures.reshape(rows, channels, height * width)
+    return flat.gather(2, places.expand(-1, channels, -1)).reshape(rows, channels, size, size)
+
+
+def _recolour(pictures: Tensor, noise: Tensor, options: Augmentation) -> Tensor:
+    change = (2 * noise - 1)[:, :, None, None, None]
+    image = pictures.float()
+    image = image * (1 + options.brightness * change[:, 0])
+    centre = image.mean((1, 2, 3), keepdim=True)
+    image = centre + (image - centre) * (1 + options.contrast * change[:, 1])
+    weights = torch.tensor([0.299, 0.587, 0.114], device=image.device)[:, None, None]
+    luma = (image * weights).sum(1, keepdim=True)
+    image = luma + (image - luma) * (1 + options.saturation * change[:, 2])
+    image = torch.where((noise[:, 3] < options.grey)[:, None, None, None], luma, image)
+    return image.round().clamp(0, 255).to(torch.uint8)
+
+
+def _erase(pictures: Tensor, noise: Tensor, share: float) -> Tensor:
+    """Blank a rectangle with sides of 0.1 to 0.5 of the picture's (random erasing, Zhong et al., 2020)."""
+    side = pictures.shape[-1]
+    steps = torch.arange(side, device=pictures.device)
+    low = noise[:, 1:3] * side
+    high = low + (0.1 + 0.4 * noise[:, 3:5]) * side
+    inside_y = (steps >= low[:, :1]) & (steps < high[:, :1])
+    inside_x = (steps >= low[:, 1:]) & (steps < high[:, 1:])
+    inside = inside_y[:, None, :, None] & inside_x[:, None, None, :]
+    return torch.where(inside & (noise[:, 0] < share)[:, None, None, None], 127, pictures)

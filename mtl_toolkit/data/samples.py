@@ -1,0 +1,215 @@
+"""Live datasets that need no files: tensors in memory, several datasets as one, a cache of decoded inputs."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..batch import Labels
+from ..errors import DataError
+from ..plugin import Samples
+
+
+class TensorSamples(Samples):
+    """Samples held in memory.
+
+    Args:
+        inputs: [samples, ...].
+        targets: per task [samples, ...].
+        masks: per task, bool, the shape of its targets; a task without one is labelled throughout.
+        ids: a name per sample; by default its number.
+
+    Raises:
+        DataError: if lengths or shapes do not agree, or a valid label is not finite.
+    """
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        targets: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> None:
+        self.inputs = inputs
+        self._ids = ids
+        self._labels: dict[str, Labels] = {}
+        for task, target in targets.items():
+            mask = (masks or {}).get(task)
+            values = target.cpu().numpy()
+            valid = np.ones(values.shape, np.bool_) if mask is None else mask.cpu().numpy()
+            if len(values) != len(inputs) or valid.shape != values.shape:
+                raise DataError(
+                    f"task {task!r}: targets and mask need {len(inputs)} rows and the same shape "
+                    f"(got {values.shape} and {valid.shape})"
+                )
+            if not np.isfinite(values[valid]).all():
+                raise DataError(f"task {task!r}: a valid label is not finite; mask missing labels out")
+            self._labels[task] = Labels(values, valid)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def labels(self) -> Mapping[str, Labels]:
+        """The labels by task."""
+        return self._labels
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """The inputs of some samples."""
+        return self.inputs[torch.as_tensor(np.asarray(indices))]
+
+    def id(self, index: int) -> str:
+        """The sample's name or number."""
+        return str(index) if self._ids is None else self._ids[index]
+
+
+class ConcatSamples(Samples):
+    """Several datasets, one after the other; a task that one of them lacks is missing there.
+
+    Raises:
+        DataError: if the datasets' targets of a task differ in shape.
+    """
+
+    def __init__(self, parts: Mapping[str, Samples]) -> None:
+        self.names = tuple(parts)
+        self.parts = tuple(parts.values())
+        self.offsets = np.cumsum([0, *(len(part) for part in self.parts)])
+        self._labels = _concatenate([part.labels() for part in self.parts], [len(part) for part in self.parts])
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    def labels(self) -> Mapping[str, Labels]:
+        """The labels by task over all parts."""
+        return self._labels
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Read from each part at once, and put the rows back in the order asked for."""
+        wanted = np.asarray(indices)
+        owners = np.searchsorted(self.offsets, wanted, side="right") - 1
+        pieces, places = [], []
+        for owner in np.unique(owners):
+            where = np.flatnonzero(owners == owner)
+            pieces.append(self.parts[owner].read(wanted[where] - self.offsets[owner]))
+            places.append(where)
+        back = torch.as_tensor(np.argsort(np.concatenate(places)))
+        return torch.cat(pieces)[back]
+
+    def skips(self, index: int) -> bool:
+        """Whether an unreadable sample is passed over, as its own part says."""
+        return skips(*self._locate(index))
+
+    def id(self, index: int) -> str:
+        """The sample's name in its own part."""
+        part, local = self._locate(index)
+        return part.id(local)
+
+    def column(self, name: str) -> np.ndarray | None:
+        """The column where every part has it."""
+        columns = [part.column(name) for part in self.parts]
+        present = [column for column in columns if column is not None]
+        return np.concatenate(present) if len(present) == len(columns) else None
+
+    def problems(self) -> list[str]:
+        """The problems of all parts."""
+        return [problem for part in self.parts for problem in part.problems()]
+
+    def _locate(self, index: int) -> tuple[Samples, int]:
+        owner = int(np.searchsorted(self.offsets, index, side="right")) - 1
+        return self.parts[owner], index - int(self.offsets[owner])
+
+
+class CachedSamples(Samples):
+    """Keeps what has been read, in memory that forked loader processes share."""
+
+    def __init__(self, source: Samples) -> None:
+        self.source = source
+        self.on_error = source.on_error
+        self._store: np.ndarray | None = None
+        self._filled = np.zeros(0, np.bool_)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def labels(self) -> Mapping[str, Labels]:
+        """The labels of the source."""
+        return self.source.labels()
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Read what is not there yet, and take the rest from memory."""
+        wanted = np.asarray(indices)
+        if self._store is None:
+            self._allocate(self.source.read(wanted[:1])[0].numpy())
+        assert self._store is not None
+        missing = np.unique(wanted[~self._filled[wanted]])
+        if len(missing):
+            self._store[missing] = self.source.read(missing).numpy()
+            self._filled[missing] = True
+        return torch.from_numpy(self._store[wanted])
+
+    def id(self, index: int) -> str:
+        """The sample's name in the source."""
+        return self.source.id(index)
+
+    def column(self, name: str) -> np.ndarray | None:
+        """The column of the source."""
+        return self.source.column(name)
+
+    def problems(self) -> list[str]:
+        """The problems of the source."""
+        return self.source.problems()
+
+    def prepare(self) -> None:
+        """Allocate the memory before loader processes are forked, so that they share it."""
+        for index in range(len(self)) if self._store is None else ():
+            try:
+                self.read([index])
+            except Exception:  # noqa: S112 - the loader meets the same error, and says what to do about it
+                continue
+            return
+
+    def _allocate(self, example: np.ndarray) -> None:
+        # An anonymous shared mapping, unlike torch's shared memory, is not bounded by the size of /dev/shm.
+        shape = (len(self), *example.shape)
+        self._store = _shared(shape, example.dtype)
+        self._filled = _shared((len(self),), np.dtype(np.bool_))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A spawned process starts with an empty cache of its own."""
+        return self.__dict__ | {"_store": None, "_filled": np.zeros(0, np.bool_)}
+
+
+def skips(samples: Samples, index: int) -> bool:
+    """Whether a sample that cannot be read is passed over."""
+    if isinstance(samples, CachedSamples):
+        return skips(samples.source, index)
+    if isinstance(samples, ConcatSamples):
+        return samples.skips(index)
+    return samples.on_error == "skip"
+
+
+def _shared(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    size = int(np.prod(shape)) * dtype.itemsize
+    return np.frombuffer(mmap.mmap(-1, max(size, 1)), dtype=dtype, count=int(np.prod(shape))).reshape(shape)
+
+
+def _concatenate(parts: Sequence[Mapping[str, Labels]], lengths: Sequence[int]) -> dict[str, Labels]:
+    result = {}
+    for task in dict.fromkeys(task for labels in parts for task in labels):
+        known = next(labels[task] for labels in parts if task in labels)
+        pieces = [
+            labels.get(task) or Labels.missing(length, known.values.shape[1:], known.values.dtype)
+            for labels, length in zip(parts, lengths, strict=True)
+        ]
+        shapes = sorted({piece.values.shape[1:] for piece in pieces})
+        if len(shapes) > 1:
+            raise DataError(f"task {task!r}: concatenated datasets have targets of shapes {shapes}")
+        result[task] = Labels(
+            np.concatenate([piece.values for piece in pieces]),
+            np.concatenate([piece.valid for piece in pieces]),
+        )
+    return result
