@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         TrainPlan,
         collate,
     )
-    from .errors import ConfigError, DataError, PluginError, RunError, UnreadableSampleError, UserError
+    from .errors import ConfigError, DataError, PluginError, RunError, UnreadableSampleError, UserError, suggestion
     from .hookspecs import EpochFinished, StageFinished, StageStarted, hookimpl
     from .model import MultiTaskModel, Preprocessing, build_model
     from .objective import Losses, Objective, StreamTask
@@ -53,7 +53,7 @@ _MODULES = {
         "TrainPlan",
         "collate",
     ),
-    "errors": ("ConfigError", "DataError", "PluginError", "RunError", "UnreadableSampleError", "UserError"),
+    "errors": ("ConfigError", "DataError", "PluginError", "RunError", "UnreadableSampleError", "UserError", "suggestion"),
     "hookspecs": ("EpochFinished", "StageFinished", "StageStarted", "hookimpl"),
     "model": ("MultiTaskModel", "Preprocessing", "build_model"),
     "objective": ("Losses", "Objective", "StreamTask"),

@@ -96,7 +96,7 @@ def build_model(model: Model, heads: Mapping[str, Head], *, weights: bool = True
         heads: the tasks with outputs.
         weights: load pretrained weights that the backbone names.
     """
-    build = functools.partial(model.backbone.build, weights=weights)
+    build = functools.partial(model.backbone.build, model.image_size, weights=weights)
     trunk = model.architecture.build(build, list(heads))
     modules = {task: head.build(trunk.num_features[task]) for task, head in heads.items()}
     preprocessing = preprocessing_of(model)

@@ -219,7 +219,12 @@ class Samples(abc.ABC):
         return str(index)
 
     def column(self, name: str) -> np.ndarray | None:
-        """A column of facts about all samples (`file`, `group`), or None; for split checks."""
+        """A column of facts about all samples, or None where there is none.
+
+        `file` (whole paths) and `group` (identity, video) are used to find what training and validation
+        share, so they must mean the same in two datasets: write in front of a group what it belongs to. An
+        empty value is none.
+        """
         return None
 
     def problems(self) -> list[str]:
@@ -287,8 +292,12 @@ class Backbone(Recipe):
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation per channel, of pictures scaled to [0, 1], that it expects."""
 
+    def problems(self) -> list[str]:
+        """Look for what would fail while building (an unknown network, a missing file), without building."""
+        return []
+
     @abc.abstractmethod
-    def build(self, *, weights: bool = True) -> nn.Module:
+    def build(self, image_size: int, *, weights: bool = True) -> nn.Module:
         """Return a module with `num_features` that maps [n, 3, size, size] to [n, num_features].
 
         `weights=False` leaves pretrained weights out, for a checkpoint that brings its own.

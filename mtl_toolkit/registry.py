@@ -1,76 +1,31 @@
-"""Find plugins by entry point, one by one, so that a broken one is reported and the rest work."""
+"""What plugins there are, by kind and name; which of them cannot be used, and why."""
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any, TypeVar
 
 import attrs
-import pluggy
 
-from . import hookspecs
+from .entrypoints import (
+    Failure,
+    Listener,
+    Loader,
+    Plugin,
+    Source,
+    disable_key,
+    find,
+    reason,
+    unknown_disabled,
+)
 from .errors import PluginError, suggestion
 from .plugin import KINDS, Recipe
 
+__all__ = ["Failure", "Listener", "Plugin", "Registry", "Source", "versions"]
+
 R = TypeVar("R", bound=Recipe)
-PROVIDERS = {
-    "mtl_architectures": "architecture",
-    "mtl_backbones": "backbone",
-    "mtl_balancers": "balancer",
-    "mtl_datasets": "dataset",
-    "mtl_heads": "head",
-    "mtl_losses": "loss",
-    "mtl_metrics": "metric",
-    "mtl_samplers": "sampler",
-}
-
-
-@attrs.frozen
-class Source:
-    """Where a plugin comes from."""
-
-    distribution: str
-    version: str
-    entry_point: str
-
-    def __str__(self) -> str:
-        return f"{self.distribution}:{self.entry_point}"
-
-
-@attrs.frozen
-class Plugin:
-    """A recipe class that a distribution brings."""
-
-    recipe: type[Recipe]
-    source: Source
-
-    @property
-    def kind(self) -> str:
-        """What it is: head, loss, dataset ..."""
-        return self.recipe.kind
-
-    @property
-    def name(self) -> str:
-        """What the TOML calls it."""
-        return self.recipe.name
-
-    @property
-    def doc(self) -> str:
-        """The first line of its docstring."""
-        return (inspect.getdoc(self.recipe) or "").partition("\n")[0]
-
-
-@attrs.frozen
-class Failure:
-    """An entry point, or one hook or recipe of it, that cannot be used, and why."""
-
-    source: Source
-    error: str
-    kind: str | None = None
-    name: str | None = None
 
 
 @attrs.frozen(eq=False)
@@ -79,7 +34,7 @@ class Registry:
 
     plugins: tuple[Plugin, ...]
     failures: tuple[Failure, ...]
-    listeners: tuple[tuple[Source, pluggy.HookImpl], ...] = ()
+    listeners: tuple[Listener, ...] = ()
     disabled: tuple[Source, ...] = ()
 
     @classmethod
@@ -93,16 +48,16 @@ class Registry:
         Raises:
             PluginError: if `disable` names an entry point that is not installed.
         """
-        if entry_points is None:
-            entry_points = metadata.entry_points(group=hookspecs.GROUP)
-        found = sorted(((_source(point), point) for point in entry_points), key=lambda pair: str(pair[0]))
-        unique = list({str(source): (source, point) for source, point in found}.values())
-        _check_disabled(disable, [str(source) for source, _ in unique])
-        loader = _Loader()
-        for source, point in unique:
-            if str(source) not in disable:
+        found = find(entry_points)
+        unknown = unknown_disabled(disable, [source for source, _ in found])
+        if unknown:
+            raise PluginError(*unknown.values())
+        off = {disable_key(name) for name in disable}
+        loader = Loader()
+        for source, point in found:
+            if source.key not in off:
                 loader.load(source, point)
-        disabled = tuple(source for source, _ in unique if str(source) in disable)
+        disabled = tuple(source for source, _ in found if source.key in off)
         return cls(tuple(loader.plugins), tuple(loader.failures), tuple(loader.listeners), disabled)
 
     def of_kind(self, kind: str) -> list[Plugin]:
@@ -118,18 +73,18 @@ class Registry:
         matches = [p for p in self.plugins if p.kind == kind and p.name == name]
         if len(matches) == 1:
             return matches[0]
-        if matches:
-            sources = [str(p.source) for p in matches]
-            raise PluginError(
-                f"{kind} {name!r} is brought by {' and '.join(sources)}; switch one off with "
-                f"[plugins] disable = [{sources[-1]!r}] or --disable-plugin {sources[-1]}"
-            )
-        raise PluginError(self._unknown(kind, name))
+        raise PluginError(conflict(matches) if matches else self._unknown(kind, name))
 
     def recipe(self, kind: str, name: str, base: type[R]) -> type[R]:
-        """Find a recipe class and say its type."""
+        """Find a recipe class and say its type.
+
+        Raises:
+            PluginError: as `plugin`, or if the plugin is not a `base`.
+        """
         found = self.plugin(kind, name).recipe
-        assert issubclass(found, base)
+        if not issubclass(found, base):
+            fitting = [p.name for p in self.of_kind(kind) if issubclass(p.recipe, base)]
+            raise PluginError(f"{kind} {name!r} is no {base.__name__}{suggestion('', fitting)}")
         return found
 
     def source_of(self, recipe: type[Recipe]) -> Source | None:
@@ -146,110 +101,51 @@ class Registry:
     def notify(self, hook: str, event: Any) -> list[str]:
         """Tell the listeners of a lifecycle hook; return a line for each that failed."""
         problems = []
-        for source, impl in self.listeners:
-            if impl.function.__name__ == hook:
+        for listener in self.listeners:
+            if listener.hook == hook:
                 try:
-                    impl.function(*(event for _ in impl.argnames))
+                    listener.impl.function(*(event for _ in listener.impl.argnames))
                 except Exception as error:
-                    problems.append(f"plugin {source} failed in {hook}: {_reason(error)}")
+                    problems.append(f"plugin {listener.source} failed in {hook}: {reason(error)}")
         return problems
 
     def _unknown(self, kind: str, name: str) -> str:
-        known = [p.name for p in self.of_kind(kind)]
-        message = f"unknown {kind} {name!r}{suggestion(name, known)}"
-        related = [f for f in self.failures if f.name == name or (f.name is None and f.source.entry_point == name)]
-        for failure in related:
-            message += f" ({failure.source} {failure.source.version} failed to load: {failure.error})"
+        if kind not in KINDS:
+            return f"unknown kind of plugin {kind!r}{suggestion(kind, KINDS)}"
+        broken = [failure for failure in self.failures if _may_be(failure, kind, name)]
+        if broken:
+            return f"{kind} {name!r} cannot be used: {'; '.join(map(_told, broken))}"
+        message = f"unknown {kind} {name!r}{suggestion(name, [p.name for p in self.of_kind(kind)])}"
         off = [str(source) for source in self.disabled if source.entry_point == name]
         if off:
-            message += f" ({', '.join(off)} is disabled)"
-        if self.failures and not related:
-            message += f" ({len(self.failures)} plugins failed to load: see mtl plugins)"
+            return f"{message} ({', '.join(off)} is disabled)"
+        # What a plugin that failed to import would have brought is not known: it may be the one.
+        suspects = [f for f in self.failures if f.name is None and f.kind in (None, kind)]
+        if 0 < len(suspects) <= 3:
+            return f"{message} (unless it is in what failed to load: {'; '.join(map(_told, suspects))})"
+        if suspects:
+            return f"{message} ({len(suspects)} plugins failed to load: see mtl plugins)"
         return message
 
 
-class _Loader:
-    """Collects what the entry points bring."""
-
-    def __init__(self) -> None:
-        self.plugins: list[Plugin] = []
-        self.failures: list[Failure] = []
-        self.listeners: list[tuple[Source, pluggy.HookImpl]] = []
-
-    def load(self, source: Source, point: metadata.EntryPoint) -> None:
-        manager = pluggy.PluginManager(hookspecs.GROUP)
-        manager.add_hookspecs(hookspecs)
-        try:
-            manager.register(point.load(), name=str(source))
-            manager.check_pending()
-        except (Exception, SystemExit) as error:
-            self.failures.append(Failure(source, _reason(error)))
-            return
-        for caller in _callers(manager):
-            for impl in caller.get_hookimpls():
-                self._take(source, caller.name, impl)
-
-    def _take(self, source: Source, hook: str, impl: pluggy.HookImpl) -> None:
-        kind = PROVIDERS.get(hook)
-        if kind is None:
-            self.listeners.append((source, impl))
-            return
-        try:
-            recipes = list(impl.function())
-        except Exception as error:
-            self.failures.append(Failure(source, f"{hook}() failed: {_reason(error)}", kind))
-            return
-        for recipe in recipes:
-            problem = _recipe_problem(recipe, kind)
-            if problem:
-                name = getattr(recipe, "name", None)
-                self.failures.append(
-                    Failure(source, f"{hook}(): {problem}", kind, name if isinstance(name, str) else None)
-                )
-            else:
-                self.plugins.append(Plugin(recipe, source))
+def conflict(plugins: Sequence[Plugin]) -> str:
+    """Say that several distributions bring the same name, and how to settle it."""
+    sources = [f"{p.source} {p.source.version}" for p in plugins]
+    last = str(plugins[-1].source)
+    return (
+        f"{plugins[0].kind} {plugins[0].name!r} is brought by {' and '.join(sources)}; switch one off with "
+        f'[plugins] disable = ["{last}"] or --disable-plugin {last}'
+    )
 
 
-def _callers(manager: pluggy.PluginManager) -> Iterator[pluggy.HookCaller]:
-    for plugin in manager.get_plugins():
-        yield from manager.get_hookcallers(plugin) or ()
+def _may_be(failure: Failure, kind: str, name: str) -> bool:
+    """Whether a failure is the plugin that is asked for: by its name, or by that of its entry point."""
+    known = failure.source.entry_point if failure.name is None else failure.name
+    return known == name and failure.kind in (None, kind)
 
 
-def _recipe_problem(recipe: Any, kind: str) -> str | None:
-    base = KINDS[kind]
-    if not (inspect.isclass(recipe) and issubclass(recipe, base)):
-        return f"must return subclasses of {base.__name__} (got {recipe!r})"
-    if not isinstance(getattr(recipe, "name", None), str):
-        return f"{recipe.__name__} needs a class attribute name: ClassVar[str]"
-    missing = sorted(getattr(recipe, "__abstractmethods__", ()))
-    if missing:
-        return f"{recipe.__name__} must define {', '.join(missing)}"
-    if "__attrs_attrs__" not in vars(recipe):
-        return f"{recipe.__name__} must be decorated with @attrs.frozen(kw_only=True)"
-    return None
-
-
-def _source(point: metadata.EntryPoint) -> Source:
-    distribution = point.dist
-    if distribution is None:
-        return Source("unknown", "unknown", point.name)
-    return Source(distribution.name, distribution.version, point.name)
-
-
-def _check_disabled(disable: Sequence[str], known: Sequence[str]) -> None:
-    problems = [
-        f"plugins.disable: no installed plugin {name!r} (written as distribution:entry-point)"
-        f"{suggestion(name, known)}"
-        for name in disable
-        if name not in known
-    ]
-    if problems:
-        raise PluginError(*problems)
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _told(failure: Failure) -> str:
+    return f"{failure.source} {failure.source.version} failed to load: {failure.error}"
 
 
 def versions(sources: Iterable[Source]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The configuration: its tables, how TOML becomes recipes, and the checks between tables."""
 
-from .convert import fields_of, plain
-from .load import Loaded, config_from, load_config, recipes_in
+from ..fields import fields_of
+from .load import Loaded, check_config, config_from, load_config
+from .plain import plain, recipes_in
 from .resolve import own_tasks, stage_tasks
 from .schema import (
     Augmentation,
@@ -32,6 +33,7 @@ __all__ = [
     "Task",
     "TrainerOptions",
     "Validation",
+    "check_config",
     "config_from",
     "fields_of",
     "load_config",

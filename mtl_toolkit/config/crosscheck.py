@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import suggestion
 from ..plugin import TeacherLoss
-from .convert import Key, Problems
+from .problems import Found, Key, Problems
 from .resolve import checkpoint_path, full_metric_names, ground_truth_weight
 from .schema import Config, Feed, Stage
 
-Found = tuple[tuple[Key, ...], str]
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 NAME_RULE = "must be letters, digits, '_', '-', '.' or '+', starting with a letter or digit"
 
@@ -77,11 +77,36 @@ def _feed(config: Config, feed: Feed) -> Iterator[Found]:
         yield ("name",), f"{NAME_RULE} (got {feed.name!r})"
     if not feed.datasets:
         yield ("dataset",), "must name a dataset (got none)"
-    for name in feed.datasets:
-        if name not in config.datasets:
-            yield ("dataset",), f"unknown dataset {name!r}{suggestion(name, config.datasets)}"
-    if feed.task not in config.tasks:
-        yield ("task",), f"unknown task {feed.task!r}{suggestion(feed.task, config.tasks)}"
+    yield from _unknown(feed.datasets, feed.task, config.datasets, config.tasks)
+
+
+def loose_names(raw: Mapping[str, Any]) -> Iterator[Found]:
+    """Names of datasets and tasks that lead nowhere, in plain tables that may have other problems."""
+    for stage_path, stage in _items(raw, "stages"):
+        for key in ("streams", "validation"):
+            for feed_path, feed in _items(stage, key):
+                names, task = feed.get("dataset", ()), feed.get("task")
+                for path, message in _unknown(
+                    [names] if isinstance(names, str) else names, task, raw.get("datasets"), raw.get("tasks")
+                ):
+                    yield (*stage_path, *feed_path, *path), message
+
+
+def _items(table: Mapping[str, Any], key: str) -> Iterator[tuple[tuple[Key, ...], Mapping[str, Any]]]:
+    """The tables in a list, as far as they are tables in a list."""
+    items = table.get(key)
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, Mapping):
+            yield (key, index), item
+
+
+def _unknown(names: Any, task: Any, datasets: Any, tasks: Any) -> Iterator[Found]:
+    if isinstance(names, list | tuple) and isinstance(datasets, Mapping):
+        for name in names:
+            if isinstance(name, str) and name not in datasets:
+                yield ("dataset",), f"unknown dataset {name!r}{suggestion(name, datasets)}"
+    if isinstance(task, str) and isinstance(tasks, Mapping) and task not in tasks:
+        yield ("task",), f"unknown task {task!r}{suggestion(task, tasks)}"
 
 
 def _teacher(config: Config, stage: Stage, earlier: list[str], base: Path) -> Iterator[Found]:

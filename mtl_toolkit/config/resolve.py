@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 
 from ..plugin import TeacherLoss
-from .convert import expand_path
+from .paths import expand_path
 from .schema import Config, Stage, Task
 
 

@@ -1,6 +1,7 @@
 """Samples, streams of them, and the batches they make."""
 
 from .augment import augment, load_size
+from .inspect import FeedSummary, Overlap, find_overlap, fingerprint, summarise
 from .loader import StreamLoader, collate
 from .samples import CachedSamples, ConcatSamples, TensorSamples
 from .streams import LiveStream, SequentialPlan, TrainPlan, epoch_steps
@@ -8,7 +9,9 @@ from .streams import LiveStream, SequentialPlan, TrainPlan, epoch_steps
 __all__ = [
     "CachedSamples",
     "ConcatSamples",
+    "FeedSummary",
     "LiveStream",
+    "Overlap",
     "SequentialPlan",
     "StreamLoader",
     "TensorSamples",
@@ -16,5 +19,8 @@ __all__ = [
     "augment",
     "collate",
     "epoch_steps",
+    "find_overlap",
+    "fingerprint",
     "load_size",
+    "summarise",
 ]

@@ -1,0 +1,142 @@
+"""Checkpoints: weights without pickle, and JSON that says how to use them without the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .errors import RunError
+from .files import read_json, recover_folder, replacing_folder, write_json
+
+FORMAT = 1
+MODEL, OBJECTIVE, OPTIMIZER = "model.safetensors", "objective.safetensors", "optimizer.safetensors"
+DESCRIPTION, TRAINING = "checkpoint.json", "training.json"
+
+
+@attrs.frozen(eq=False)
+class TrainingState:
+    """What a checkpoint needs beside the weights to go on as if never stopped.
+
+    Attributes:
+        progress: counters, sums and history, in plain JSON types.
+        optimizer: the optimizer.
+        scheduler: a learning-rate scheduler's state, in plain JSON types.
+        objective: the objective, whose losses may have parameters.
+    """
+
+    progress: Mapping[str, Any]
+    optimizer: Optimizer
+    scheduler: Mapping[str, Any]
+    objective: nn.Module
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, description: Mapping[str, Any], state: TrainingState | None = None
+) -> None:
+    """Write a checkpoint folder at once; the one that was there stays if anything fails.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    with replacing_folder(path) as folder:
+        save_file(tensors_of(model), folder / MODEL)
+        write_json(folder / DESCRIPTION, {"format": FORMAT, **description})
+        if state is not None:
+            tensors, rest = _split_optimizer(state.optimizer)
+            save_file(tensors, folder / OPTIMIZER)
+            save_file(tensors_of(state.objective), folder / OBJECTIVE)
+            training = {"progress": state.progress, "optimizer": rest, "scheduler": state.scheduler}
+            write_json(folder / TRAINING, training)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Read what a checkpoint says of itself.
+
+    Raises:
+        RunError: if there is no checkpoint, or it is of a newer version.
+    """
+    recover_folder(path)
+    description = read_json(path / DESCRIPTION)
+    if description.get("format", 0) > FORMAT:
+        raise RunError(
+            f"{path}: written by a newer mtl-toolkit (format {description['format']}; this one reads {FORMAT})"
+        )
+    return dict(description)
+
+
+def load_weights(path: Path, module: nn.Module, file: str = MODEL) -> None:
+    """Load weights into a module of the same shape.
+
+    Raises:
+        RunError: if the file is damaged or does not fit.
+    """
+    try:
+        module.load_state_dict(load_file(path / file))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise RunError(f"{path / file}: cannot be loaded: {' '.join(str(error).split())}") from error
+
+
+def load_training(path: Path, optimizer: Optimizer, objective: nn.Module) -> dict[str, Any]:
+    """Put an optimizer and an objective back in the saved state.
+
+    Returns:
+        {"progress": ..., "scheduler": ...}.
+
+    Raises:
+        RunError: if a file is missing or damaged.
+    """
+    training = read_json(path / TRAINING)
+    load_weights(path, objective, OBJECTIVE)
+    try:
+        tensors = load_file(path / OPTIMIZER)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path / OPTIMIZER}: cannot be loaded: {error}") from error
+    _join_optimizer(optimizer, tensors, training["optimizer"])
+    return {"progress": training["progress"], "scheduler": training["scheduler"]}
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """A module's state with every tensor contiguous and on its own memory, as safetensors wants it."""
+    return {name: tensor.detach().clone().contiguous() for name, tensor in module.state_dict().items()}
+
+
+def _split_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    state = optimizer.state_dict()
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        for key, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}/{key}"] = value.detach().clone().contiguous()
+            else:
+                numbers.setdefault(str(index), {})[key] = value
+    return tensors, {"state": numbers, "param_groups": state["param_groups"]}
+
+
+def _join_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
+    state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in rest["state"].items()}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for name, tensor in tensors.items():
+        index, _, key = name.partition("/")
+        parameter = parameters[int(index)]
+        # In the parameter's memory format: arithmetic may round differently over another one.
+        fits = tensor.shape == parameter.shape
+        value = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor) if fits else tensor
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": _tuples(rest["param_groups"])})
+
+
+def _tuples(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """JSON turned tuples (betas) into lists; turn them back, all but the parameters' list."""
+    return [
+        {key: tuple(v) if isinstance(v, list) and key != "params" else v for key, v in group.items()}
+        for group in groups
+    ]

@@ -1,0 +1,64 @@
+"""The metrics of a validation feed, accumulated on the device and named as the report names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric as LiveMetric
+
+from .batch import Batch, HeadOutput
+from .plugin import Head, Metric
+
+
+class FeedMetrics:
+    """All metrics of the tasks of one validation feed.
+
+    Args:
+        title: the feed's name, first part of the metrics' names.
+        heads: the tasks with outputs that the feed validates.
+        metrics: their metrics; a task not named has its head's default metrics.
+        device: where the states live; on a device without float64 they live on the CPU.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        heads: Mapping[str, Head],
+        metrics: Mapping[str, Sequence[Metric]] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = torch.device("cpu" if torch.device(device).type == "mps" else device)
+        self.tasks = tuple(heads)
+        self._live: list[tuple[str, str, LiveMetric]] = []
+        for task, head in heads.items():
+            for metric in (metrics or {}).get(task) or head.default_metrics():
+                self._live.append((task, f"{title}/{task}", _named(metric, head).to(self.device)))
+
+    def update(self, outputs: Mapping[str, HeadOutput], batch: Batch) -> None:
+        """Add a batch."""
+        for task, _, live in self._live:
+            values, features = outputs[task]
+            output = HeadOutput(values.float().to(self.device), features.float().to(self.device))
+            live.update(output, batch.targets[task].to(self.device), batch.masks[task].to(self.device))
+
+    def compute(self) -> dict[str, float]:
+        """The values over all processes, by "<feed>/<task>/<metric>"."""
+        found: dict[str, float] = {}
+        for _, prefix, live in self._live:
+            values: Mapping[str, Tensor] | Tensor = live.compute()
+            named = values if isinstance(values, Mapping) else {live.mtl_name: values}
+            found |= {f"{prefix}/{name}": float(value) for name, value in named.items()}
+        return found
+
+    def reset(self) -> None:
+        """Forget everything, for the next epoch."""
+        for _, _, live in self._live:
+            live.reset()
+
+
+def _named(metric: Metric, head: Head) -> LiveMetric:
+    live = metric.build(head)
+    live.mtl_name = metric.name
+    return live

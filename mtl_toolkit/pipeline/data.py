@@ -1,0 +1,185 @@
+"""The live data of a configuration: datasets, streams and validation feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from ..config import Config, Feed, Stage, Stream, own_tasks, stage_tasks
+from ..data import (
+    CachedSamples,
+    ConcatSamples,
+    FeedSummary,
+    LiveStream,
+    Overlap,
+    find_overlap,
+    fingerprint,
+    load_size,
+    summarise,
+)
+from ..errors import ConfigError, DataError
+from ..plugin import DataFacts, Head, Samples
+
+
+class DataSource:
+    """Opens each dataset of a configuration once, at each size it is needed in."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.heads = {name: task.head for name, task in config.tasks.items() if not task.head.members}
+        self._open: dict[tuple[str, int, bool], Samples] = {}
+
+    def samples(self, feed: Feed, image_size: int, *, validation: bool) -> Samples:
+        """The samples of a feed.
+
+        Raises:
+            DataError: if a dataset cannot be opened, holds invalid labels, or has no samples.
+        """
+        parts = {name: self._dataset(name, image_size, validation=validation) for name in feed.datasets}
+        return next(iter(parts.values())) if len(parts) == 1 else ConcatSamples(parts)
+
+    def stream(self, stage: Stage, stream: Stream) -> LiveStream:
+        """A training stream, ready to be drawn."""
+        samples = self.samples(stream, self._train_size(stage), validation=False)
+        own = {task: self.heads[task] for task in own_tasks(self.config, stream.task)}
+        labels = samples.labels()
+        draw = stream.sampler.build(len(samples), {task: labels[task] for task in own if task in labels}, own)
+        return LiveStream(stream.title, stream.task, samples, draw, stream.batch_size)
+
+    def validation(self, feed: Feed, batch_size: int) -> LiveStream:
+        """A validation feed, read in order."""
+        samples = self.samples(feed, self.config.model.image_size, validation=True)
+        return LiveStream(feed.title, feed.task, samples, lambda generator: generator.permutation(0), batch_size)
+
+    def fingerprints(self, stage: Stage) -> dict[str, str]:
+        """A hash of every dataset of a stage."""
+        found = {}
+        for feed in (*stage.streams, *stage.validation):
+            for name in feed.datasets:
+                if name not in found:
+                    size = self._train_size(stage) if feed in stage.streams else self.config.model.image_size
+                    found[name] = fingerprint(self._dataset(name, size, validation=feed not in stage.streams))
+        return found
+
+    def _train_size(self, stage: Stage) -> int:
+        return load_size(stage.augmentation, self.config.model.image_size)
+
+    def _dataset(self, name: str, image_size: int, *, validation: bool) -> Samples:
+        key = (name, image_size, validation)
+        if key not in self._open:
+            recipe = self.config.datasets[name]
+            try:
+                samples = recipe.build(DataFacts(self.heads, image_size, validation))
+            except DataError as error:
+                raise DataError(*(f"datasets.{name}: {problem}" for problem in error.problems)) from error
+            _check(name, samples, self.heads)
+            self._open[key] = CachedSamples(samples) if recipe.cache else samples
+        return self._open[key]
+
+
+@attrs.frozen(eq=False)
+class StageData:
+    """What the data of a stage amounts to."""
+
+    stage: Stage
+    streams: Sequence[FeedSummary]
+    validation: Sequence[FeedSummary]
+    overlaps: Sequence[Overlap]
+    missing: Sequence[str]
+
+
+def inspect_stage(source: DataSource, stage: Stage) -> StageData:
+    """Open the data of a stage and look at it, without decoding a picture.
+
+    Raises:
+        DataError: with every problem found, one line each.
+    """
+    problems: list[str] = []
+    summaries: dict[str, list[FeedSummary]] = {"train": [], "validation": []}
+    opened: dict[str, list[tuple[str, Samples]]] = {"train": [], "validation": []}
+    missing: dict[str, None] = {}
+    for kind, feeds in (("train", stage.streams), ("validation", stage.validation)):
+        for feed in feeds:
+            size = source._train_size(stage) if kind == "train" else source.config.model.image_size
+            try:
+                samples = source.samples(feed, size, validation=kind == "validation")
+            except DataError as error:
+                problems += [problem for problem in error.problems if problem not in problems]
+                continue
+            summary = summarise(feed.title, feed.task, samples, source.heads)
+            problems += _unlabelled(source.config, stage, summary, kind)
+            missing |= dict.fromkeys(f"{feed.title}: {problem}" for problem in samples.problems())
+            summaries[kind].append(summary)
+            opened[kind].append((feed.title, samples))
+    if problems:
+        raise DataError(*problems)
+    overlaps = find_overlap(opened["train"], opened["validation"])
+    return StageData(stage, summaries["train"], summaries["validation"], overlaps, list(missing))
+
+
+def require_sound(data: StageData) -> None:
+    """Refuse missing files and an overlap that is not allowed.
+
+    Raises:
+        DataError: with one line per problem.
+    """
+    problems = list(data.missing)
+    if not data.stage.allow_overlap:
+        problems += [
+            f"stages.{data.stage.name}: {overlap}; set allow_overlap = true to train all the same"
+            for overlap in data.overlaps
+        ]
+    if problems:
+        raise DataError(*problems)
+
+
+def stage_heads(config: Config, stage: Stage) -> dict[str, Head]:
+    """The heads that a stage builds: tasks with outputs."""
+    return {task: config.tasks[task].head for task in stage_tasks(config, stage)}
+
+
+def feed_heads(config: Config, feed: Feed) -> Mapping[str, Head]:
+    """The heads that a feed is about."""
+    return {task: config.tasks[task].head for task in own_tasks(config, feed.task)}
+
+
+def _check(name: str, samples: Samples, heads: Mapping[str, Head]) -> None:
+    if not len(samples):
+        raise DataError(f"datasets.{name}: has no samples")
+    for task, labels in samples.labels().items():
+        head = heads.get(task)
+        if head is None:
+            continue
+        if labels.values.shape != (len(samples), *head.target_shape):
+            raise DataError(
+                f"datasets.{name}: labels of task {task!r} must have shape {(len(samples), *head.target_shape)} "
+                f"(got {labels.values.shape})"
+            )
+        if labels.values.dtype != head.target_dtype:
+            raise DataError(
+                f"datasets.{name}: labels of task {task!r} must be {head.target_dtype} (got {labels.values.dtype})"
+            )
+        if problem := head.check_labels(labels):
+            raise DataError(f"datasets.{name}: task {task!r}: {problem}")
+
+
+def _unlabelled(config: Config, stage: Stage, summary: FeedSummary, kind: str) -> list[str]:
+    """A stream or feed without any label of its own task cannot be meant."""
+    what = "stream" if kind == "train" else "validation"
+    return [
+        f"stages.{stage.name}: {what} {summary.title!r} has no label of task {task!r}"
+        for task in own_tasks(config, summary.task)
+        if task not in summary.coverage
+        or not (summary.coverage[task].labelled or summary.coverage[task].partly)
+    ]
+
+
+def check_network(config: Config) -> None:
+    """Refuse an unknown network or a missing weight file, without building it.
+
+    Raises:
+        ConfigError: with one line per problem.
+    """
+    if problems := config.model.backbone.problems():
+        raise ConfigError(*problems)

@@ -1,0 +1,172 @@
+"""Optimizers and learning-rate schedules of torch, by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+from .. import config
+from ..errors import ConfigError, suggestion
+from ..model import MultiTaskModel, parameter_groups
+
+# Arguments that the trainer fills in: the optimizer itself, and the number of steps.
+FILLED_IN = ("optimizer", "params", "total_steps", "T_max", "last_epoch", "verbose")
+
+
+class Schedule:
+    """A scheduler of torch after a linear warm-up, stepped per optimizer step or per epoch.
+
+    Args:
+        optimizer: whose learning rates it sets.
+        options: the scheduler's table.
+        steps: optimizer steps in the whole stage.
+        epochs: epochs in the whole stage.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, options: config.Scheduler, steps: int, epochs: int
+    ) -> None:
+        self.per: Literal["step", "epoch"] = options.per
+        self.warmup = options.warmup
+        self._optimizer = optimizer
+        self._done = 0
+        self._base = [float(group["lr"]) for group in optimizer.param_groups]
+        total = max(1, (steps if options.per == "step" else epochs) - options.warmup)
+        self._scheduler = _make_scheduler(optimizer, options, total)
+        self._target = [float(group["lr"]) for group in optimizer.param_groups]
+        self._warm()
+
+    def step_done(self) -> None:
+        """Tell it of an optimizer step."""
+        if self.per == "step":
+            self._advance(None)
+
+    def epoch_done(self, score: float) -> None:
+        """Tell it of an epoch and its score."""
+        if self.per == "epoch":
+            self._advance(score)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its state in plain JSON types."""
+        inner = self._scheduler.state_dict() if self._scheduler else {}
+        return {"done": self._done, "target": self._target, "scheduler": inner}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state; the learning rates come with the optimizer."""
+        self._done, self._target = state["done"], list(state["target"])
+        if self._scheduler:
+            self._scheduler.load_state_dict(state["scheduler"])
+
+    def _advance(self, score: float | None) -> None:
+        self._done += 1
+        if self._done < self.warmup:
+            self._warm()
+        elif self._done == self.warmup:
+            self._set(self._target)
+        elif isinstance(self._scheduler, lr_scheduler.ReduceLROnPlateau):
+            self._scheduler.step(score if score is not None else 0.0)
+        elif self._scheduler:
+            self._scheduler.step()
+
+    def _warm(self) -> None:
+        if self._done < self.warmup:
+            share = (self._done + 1) / (self.warmup + 1)
+            self._set([share * rate for rate in self._target])
+
+    def _set(self, rates: list[float]) -> None:
+        for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+
+def make_optimizer(
+    options: config.Optimizer, model: MultiTaskModel, objective: nn.Module
+) -> torch.optim.Optimizer:
+    """An optimizer over the model's and the objective's parameters, backbone and heads as groups.
+
+    Raises:
+        ConfigError: if torch refuses the options, or nothing is left to train.
+    """
+    kind = optimizer_class(options.type)
+    groups = parameter_groups(model, options.backbone, options.heads)
+    if extra := list(objective.parameters()):
+        groups.append({"params": extra, "name": "losses", **options.heads})
+    if not groups:
+        raise ConfigError("model: every parameter is frozen; there is nothing to train")
+    try:
+        return kind(groups, lr=options.lr, **_plain_options(options.options))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer: {options.type} refuses its options: {error}") from error
+
+
+def option_problems(stage: config.Stage) -> Iterator[tuple[str, str]]:
+    """What is wrong with a stage's optimizer and scheduler: (key, message) pairs."""
+    tables: list[tuple[str, Any, Any]] = [("optimizer", stage.optimizer, optimizer_class)]
+    if stage.scheduler.type is not None:
+        tables.append(("scheduler", stage.scheduler, scheduler_class))
+    for key, table, find in tables:
+        try:
+            kind = find(table.type)
+        except ConfigError as error:
+            yield f"{key}.type", str(error)
+            continue
+        signature = inspect.signature(kind.__init__).parameters
+        known = {name: value for name, value in signature.items() if name not in (*FILLED_IN, "self", "lr")}
+        for name in table.options:
+            if name not in known:
+                yield f"{key}.{name}", f"{kind.__name__} has no such option{suggestion(name, known)}"
+        filled = (*FILLED_IN, "self", "lr", "args", "kwargs")
+        for name, value in signature.items():
+            if value.default is inspect.Parameter.empty and name not in (*filled, *table.options):
+                yield key, f"{kind.__name__} needs {name}"
+        for part in ("backbone", "heads") if key == "optimizer" else ():
+            for name in getattr(table, part):
+                if name not in {"lr", *known}:
+                    yield f"{key}.{part}.{name}", f"{kind.__name__} has no such option{suggestion(name, known)}"
+
+
+def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+    """Find an optimizer of torch by name, whatever the case."""
+    return _find(torch.optim, torch.optim.Optimizer, name, "optimizer")
+
+
+def scheduler_class(name: str) -> type[lr_scheduler.LRScheduler]:
+    """Find a learning-rate scheduler of torch by name, whatever the case."""
+    return _find(lr_scheduler, lr_scheduler.LRScheduler, name, "learning-rate scheduler")
+
+
+def _find(module: Any, base: type, name: str, what: str) -> Any:
+    known = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, base) and value is not base and not key.startswith("_")
+    }
+    for key, value in known.items():
+        if key.lower() == name.lower():
+            return value
+    raise ConfigError(f"torch has no {what} {name!r}{suggestion(name, known)}")
+
+
+def _make_scheduler(optimizer: torch.optim.Optimizer, options: config.Scheduler, total: int) -> Any:
+    if options.type is None:
+        return None
+    kind = scheduler_class(options.type)
+    signature = inspect.signature(kind.__init__).parameters
+    filled = {name: total for name in ("total_steps", "T_max") if name in signature}
+    if kind is lr_scheduler.OneCycleLR:
+        # torch counts the first value as a step of its own and refuses one step more than that.
+        filled["total_steps"] = total + 1
+    if kind is lr_scheduler.ReduceLROnPlateau:
+        filled["mode"] = "max"  # type: ignore[assignment] # a score is better when larger
+    try:
+        return kind(optimizer, **{**filled, **_plain_options(options.options)})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"scheduler: {options.type} refuses its options: {error}") from error
+
+
+def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}

@@ -1,0 +1,73 @@
+"""Knowledge distillation through predictive distributions: one loss for every head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import attrs
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Distribution, Normal, kl_divergence
+
+from mtl_toolkit import Head, HeadOutput, Loss, TeacherLoss, hookimpl
+from mtl_toolkit.validators import above
+
+
+@attrs.frozen(kw_only=True)
+class Distillation(TeacherLoss):
+    """KL(teacher, student) of the head's predictive distributions at a temperature, times its square.
+
+    Hinton, Vinyals and Dean (2015), for any head: categorical for classes, one categorical per axis for
+    binned values, Bernoulli per unit for action units, normal for regression.
+    """
+
+    name: ClassVar[str] = "distillation"
+    temperature: float = attrs.field(
+        default=1.5, validator=above(0), metadata={"doc": "softens both distributions"}
+    )
+
+    def build(self, head: Head) -> Callable[[HeadOutput, HeadOutput, Tensor], Tensor]:
+        """KL per unit, the mean over the masked rows, times the temperature squared."""
+        temperature = self.temperature
+
+        def loss(output: HeadOutput, teacher: HeadOutput, mask: Tensor) -> Tensor:
+            goal = head.distribution(_blank(teacher.values.detach().float(), mask), temperature)
+            ours = head.distribution(_blank(output.values.float(), mask), temperature)
+            losses = torch.where(mask, divergence(goal, ours), 0.0)
+            return temperature**2 * losses.sum(0) / mask.sum(0).clamp(min=1)
+
+        return loss
+
+
+def divergence(goal: Distribution, ours: Distribution) -> Tensor:
+    """KL(goal, ours) in the distributions' batch shape, from logits in log space.
+
+    Raises:
+        TypeError: if the two are of different types.
+    """
+    if isinstance(goal, Categorical) and isinstance(ours, Categorical):
+        return F.kl_div(ours.logits, goal.logits, reduction="none", log_target=True).sum(-1)
+    if isinstance(goal, Bernoulli) and isinstance(ours, Bernoulli):
+        # torch's own divides probabilities that round to 0 or 1 from logit 17 on.
+        p = goal.logits.sigmoid()
+        return p * (F.logsigmoid(goal.logits) - F.logsigmoid(ours.logits)) + (1 - p) * (
+            F.logsigmoid(-goal.logits) - F.logsigmoid(-ours.logits)
+        )
+    if isinstance(goal, Normal) and isinstance(ours, Normal):
+        return kl_divergence(goal, ours)
+    raise TypeError(f"no divergence between {type(goal).__name__} and {type(ours).__name__}")
+
+
+def _blank(values: Tensor, mask: Tensor) -> Tensor:
+    """Zeros in rows (or units, where the values have that axis) outside the mask."""
+    keep = mask if values.shape[:2] == mask.shape else mask.any(1)
+    keep = keep.reshape(keep.shape + (1,) * (values.ndim - keep.ndim))
+    return torch.where(keep, values, 0.0)
+
+
+@hookimpl
+def mtl_losses() -> list[type[Loss]]:
+    """The distillation loss."""
+    return [Distillation]

@@ -1,0 +1,95 @@
+"""Reading a CSV file of any length in bounded memory, a block of rows at a time."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mtl_toolkit import DataError
+
+from .cells import Cells, ProblemList, nearest
+
+if TYPE_CHECKING:
+    from _csv import Reader  # the type of csv.reader, which has no public name
+
+BLOCK = 65536  # rows held as text at a time
+
+
+def read_blocks(path: Path, columns: Sequence[str], problems: ProblemList) -> Iterator[dict[str, Cells]]:
+    """Yield the given columns of all rows, block by block; blank lines are passed over.
+
+    Rows with too few or too many fields are left out and become problems, as does text that cannot be read
+    as CSV, after which nothing more is read.
+
+    Raises:
+        DataError: if there is no such file, it is empty, or columns are missing.
+    """
+    try:
+        # Decoded line by line, so that the line of a byte that is not UTF-8 is known.
+        with path.open("rb") as file:
+            reader = csv.reader((_decode(line, number) for number, line in enumerate(file, 1)), strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            places = _places(header, columns, problems)
+            yield from _blocks(reader, len(header), places, problems)
+    except OSError as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise DataError(f"{path}: {reason}") from None
+    except _NotTextError as error:
+        problems.add("must be UTF-8 text; save the file as UTF-8", error.line)
+    except csv.Error as error:
+        problems.add(f"cannot be read as CSV ({error})", reader.line_num)
+
+
+class _NotTextError(Exception):
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
+
+
+def _decode(line: bytes, number: int) -> str:
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError:
+        raise _NotTextError(number) from None
+
+
+def _places(header: Sequence[str], columns: Sequence[str], problems: ProblemList) -> dict[str, int]:
+    if not any(header):
+        raise DataError(f"{problems.source}: is empty; the first line must name the columns")
+    for column in dict.fromkeys(columns):
+        if column not in header:
+            problems.add(f"there is no column {column!r}{nearest(column, header)}")
+        elif header.count(column) > 1:
+            problems.add(f"column {column!r} must be there once (got {header.count(column)} of that name)", 1)
+    problems.check()
+    return {column: header.index(column) for column in columns}
+
+
+def _blocks(
+    reader: Reader, width: int, places: dict[str, int], problems: ProblemList
+) -> Iterator[dict[str, Cells]]:
+    lines: list[int] = []
+    rows: list[list[str]] = []
+    for row in reader:
+        if len(row) == width:
+            lines.append(reader.line_num)
+            rows.append(row)
+        elif row:
+            problems.add(f"must have {width} fields, as the header (got {len(row)})", reader.line_num)
+        if len(rows) == BLOCK:
+            yield _columns(lines, rows, places)
+            lines, rows = [], []
+    if rows:
+        yield _columns(lines, rows, places)
+
+
+def _columns(lines: list[int], rows: list[list[str]], places: dict[str, int]) -> dict[str, Cells]:
+    numbers = np.asarray(lines, np.int64)
+    return {
+        column: Cells(column, numbers, [row[place].strip() for row in rows])
+        for column, place in places.items()
+    }

@@ -1,0 +1,181 @@
+"""Any image model of timm as a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from mtl_toolkit import Backbone, ConfigError, hookimpl, suggestion
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@attrs.frozen(kw_only=True)
+class Timm(Backbone):
+    """An image model of timm by name, from scratch, from a weight file, or from timm's hub."""
+
+    name: ClassVar[str] = "timm"
+    # The key in the TOML file is `name`, which a recipe's own name already takes in Python.
+    model: str = attrs.field(alias="name", metadata={"doc": "timm's name of the model, such as resnet50"})
+    weights: Path | None = attrs.field(
+        default=None, metadata={"doc": "a local .safetensors or .pth file with the backbone's weights"}
+    )
+    pretrained: bool = attrs.field(
+        default=False, metadata={"doc": "take timm's weights from its hub, or from its local cache"}
+    )
+    freeze: Literal["none", "all", "batch-norm"] | tuple[str, ...] = attrs.field(
+        default="none", metadata={"doc": "what is not trained; or a list of module names, such as layer1"}
+    )
+    options: Mapping[str, Any] = attrs.field(
+        factory=dict, metadata={"doc": "further arguments of timm.create_model"}
+    )
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Those of the model's pretrained weights; ImageNet's where timm knows none."""
+        import timm
+
+        found = timm.get_pretrained_cfg(self.model, allow_unregistered=True)
+        return (tuple(found.mean), tuple(found.std)) if found is not None else IMAGENET
+
+    def problems(self) -> list[str]:
+        """An unknown model, a missing weight file, or two sources of weights."""
+        import timm
+
+        problems = []
+        if not timm.is_model(self.model):
+            near = suggestion(self.model.partition(".")[0], timm.list_models())
+            problems.append(f"model.backbone.name: timm has no model {self.model!r}{near}")
+        if self.weights is not None and not self.weights.is_file():
+            problems.append(f"model.backbone.weights: no such file (got '{self.weights}')")
+        if self.weights is not None and self.pretrained:
+            problems.append("model.backbone.pretrained: must not be true where weights names a file")
+        return problems
+
+    def build(self, image_size: int, *, weights: bool = True) -> FrozenParts:
+        """Create the model without its classifier.
+
+        Raises:
+            ConfigError: if the model is unknown, its weights do not fit, or the hub cannot be reached.
+        """
+        if problems := self.problems():
+            raise ConfigError(*problems)
+        network = self._create(image_size, pretrained=weights and self.pretrained)
+        if weights and self.weights is not None:
+            load_weights(network, self.weights)
+        return FrozenParts(network, list(self._frozen_modules(network)))
+
+    def _create(self, image_size: int, *, pretrained: bool) -> nn.Module:
+        import timm
+
+        options = {"num_classes": 0, **self.options}
+        found = timm.get_pretrained_cfg(self.model, allow_unregistered=True)
+        if found is not None and found.fixed_input_size:
+            options.setdefault("img_size", image_size)
+        try:
+            return timm.create_model(self.model, pretrained=pretrained, **options)
+        except (TypeError, AssertionError) as error:
+            raise ConfigError(f"model.backbone.options: do not fit {self.model!r}: {error}") from error
+        except (OSError, RuntimeError) as error:
+            if not pretrained:
+                raise
+            raise ConfigError(
+                f"model.backbone.pretrained: the weights of {self.model!r} are not in the local cache and could "
+                f"not be downloaded ({type(error).__name__}); name a local file with weights = \"...\""
+            ) from error
+
+    def _frozen_modules(self, network: nn.Module) -> Iterator[nn.Module]:
+        if self.freeze == "all":
+            yield network
+        elif self.freeze == "batch-norm":
+            yield from (module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+        elif self.freeze != "none":
+            modules = dict(network.named_modules())
+            for name in self.freeze:
+                if not name or name not in modules:
+                    near = suggestion(name, [key for key in modules if key and "." not in key])
+                    raise ConfigError(f"model.backbone.freeze: {self.model!r} has no module {name!r}{near}")
+                yield modules[name]
+
+
+class FrozenParts(nn.Module):
+    """A network of which some modules are not trained: no gradient, and always in eval mode."""
+
+    def __init__(self, network: nn.Module, frozen: list[nn.Module]) -> None:
+        super().__init__()
+        self.network = network
+        self.num_features = int(network.num_features)  # type: ignore[arg-type]
+        self._frozen = tuple(frozen)
+        for module in frozen:
+            module.requires_grad_(requires_grad=False)
+            module.eval()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """[rows, 3, size, size] to [rows, num_features]."""
+        return self.network(pictures)
+
+    def train(self, mode: bool = True) -> FrozenParts:
+        """Switch to training, all but the frozen modules."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a backbone's weights from a local file, without its classifier.
+
+    Wrappers' prefixes (`module.`, `model.`, `backbone.`, `encoder.`) are taken off.
+
+    Raises:
+        ConfigError: if the file cannot be read or its tensors do not fit.
+    """
+    tensors = _read(path)
+    wanted = network.state_dict()
+    fitting = {key: tensors[name] for name in tensors if (key := _without_prefix(name, wanted)) in wanted}
+    missing = sorted(set(wanted) - set(fitting))
+    wrong = sorted(key for key, tensor in fitting.items() if tensor.shape != wanted[key].shape)
+    if missing or wrong:
+        raise ConfigError(
+            f"model.backbone.weights: {path.name} does not fit: {len(missing)} tensors are missing, {len(wrong)} "
+            f"have another shape (such as {(wrong + missing)[0]!r})"
+        )
+    network.load_state_dict(fitting)
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # weights_only: loading a stranger's file runs nothing.
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"model.backbone.weights: {path.name} cannot be read: {reason}") from error
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ConfigError(f"model.backbone.weights: {path.name} must hold a state dict of tensors")
+    return found
+
+
+def _without_prefix(name: str, wanted: Mapping[str, Tensor]) -> str:
+    while name not in wanted:
+        head, dot, rest = name.partition(".")
+        if not dot or head not in ("module", "model", "backbone", "encoder", "network"):
+            return name
+        name = rest
+    return name
+
+
+@hookimpl
+def mtl_backbones() -> list[type[Backbone]]:
+    """The timm backbone."""
+    return [Timm]
