@@ -218,7 +218,7 @@ def _recipe_problem(recipe: Any, kind: str) -> str | None:
         return f"must return subclasses of {base.__name__} (got {recipe!r})"
     name = getattr(recipe, "name", None)
     if not (isinstance(name, str) and NAME.fullmatch(name)):
-        return f"{recipe.__name__} needs a class attribute, as in name: ClassVar[str] = \"my-{kind}\""
+        return f'{recipe.__name__} needs a class attribute, as in name: ClassVar[str] = "my-{kind}"'
     missing = sorted(getattr(recipe, "__abstractmethods__", ()))
     if missing:
         return f"{recipe.__name__} must define {', '.join(missing)}"

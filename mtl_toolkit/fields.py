@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
 from .errors import PluginError
 
-Field = attrs.Attribute[Any]
+Field: TypeAlias = "attrs.Attribute[Any]"
 
 
 def fields_of(cls: type) -> dict[str, Field]:
@@ -25,8 +25,9 @@ def fields_of(cls: type) -> dict[str, Field]:
 
 def input_type(field: Field) -> Any:
     """The type of what the file may say: a converter's annotated argument, else the field's own type."""
-    converter = field.converter
-    function = converter.converter if isinstance(converter, attrs.Converter) else converter
+    function: Any = field.converter
+    if isinstance(function, attrs.Converter):
+        function = function.converter  # type: ignore[attr-defined]
     if function is not None and not inspect.isclass(function):
         try:
             hints = typing.get_type_hints(function)
@@ -36,6 +37,14 @@ def input_type(field: Field) -> Any:
         if first in hints:
             return hints[first]
     return field.type or Any
+
+
+def default_of(field: Field) -> Any:
+    """The value of a field that is left out; `attrs.NOTHING` if it must be given or depends on others."""
+    default: Any = field.default
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return attrs.NOTHING if default.takes_self else default.factory()
+    return default
 
 
 def _resolved(cls: type, field: Field) -> Field:

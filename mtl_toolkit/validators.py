@@ -13,35 +13,40 @@ from .errors import shown
 Validator = Callable[[Any, Any, Any], None]
 
 
-def at_least(bound: float) -> Validator:
+def at_least(bound: float) -> Rule:
     """The value must be at least `bound`."""
     return Rule(f"must be at least {bound}", lambda value: value >= bound)
 
 
-def above(bound: float) -> Validator:
+def above(bound: float) -> Rule:
     """The value must be greater than `bound`."""
     return Rule(f"must be above {bound}", lambda value: value > bound)
 
 
-def between(low: float, high: float) -> Validator:
+def between(low: float, high: float) -> Rule:
     """The value must lie in the closed interval."""
     return Rule(f"must be between {low} and {high}", lambda value: low <= value <= high)
 
 
-def one_of(choices: Collection[str]) -> Validator:
+def one_of(choices: Collection[str]) -> Rule:
     """The value must be one of the given names."""
     listed = ", ".join(repr(choice) for choice in choices)
     return Rule(f"must be one of {listed}", lambda value: value in choices)
 
 
-def not_empty() -> Validator:
+def not_empty() -> Rule:
     """The value must hold at least one item."""
     return Rule("must not be empty", lambda value: len(value) > 0)
 
 
-def unique() -> Validator:
+def unique() -> Rule:
     """No item may occur twice."""
     return Rule("must not name anything twice", lambda value: len(set(value)) == len(value))
+
+
+def each(rule: Rule) -> Rule:
+    """Every item must keep the rule."""
+    return Rule(f"every item {rule.rule}", lambda value: all(rule.holds(item) for item in value))
 
 
 @attrs.frozen

@@ -17,7 +17,7 @@ from ..errors import PluginError, shown, suggestion
 from ..plugin import Recipe
 from ..registry import Registry
 from .paths import expand_path
-from .problems import Found, Key, Problems
+from .problems import Found, Key, Problems, UnsupportedType
 from .table import structure, structure_table
 from .typewords import (
     SCALARS,
@@ -29,6 +29,7 @@ from .typewords import (
     is_sequence,
     is_union,
     rule_of,
+    words,
 )
 
 
@@ -50,8 +51,12 @@ def make_converter(registry: Registry, base: Path) -> cattrs.Converter:
     register(is_sequence, lambda cls, value: _structure_sequence(cls, value, converter))
     register(is_union, lambda cls, value: _structure_union(cls, value, converter))
     register(is_choice, _structure_choice)
-    register(lambda cls: any(cls is kind for kind in SCALARS), _structure_scalar)
-    register(lambda cls: cls is Path, lambda _, value: expand_path(_structure_scalar(str, value), base))
+    # cattrs looks for hooks by type first, and has its own for these and their subclasses (as an IntEnum).
+    for kind in SCALARS:
+        converter.register_structure_hook(
+            kind, lambda value, cls: (_structure_choice if is_choice(cls) else _structure_scalar)(cls, value)
+        )
+    converter.register_structure_hook(Path, lambda value, _: expand_path(_structure_scalar(str, value), base))
     return converter
 
 
@@ -108,7 +113,8 @@ def _each(
     found: list[Found] = []
     for key, item, kind in items:
         try:
-            result.append((structure(_key(key, key_type), key_type, converter), structure(item, kind, converter)))
+            name = structure(_key(key, key_type), key_type, converter)
+            result.append((name, structure(item, kind, converter)))
         except Problems as problems:
             found += problems.below(key)
     if found:
@@ -151,6 +157,8 @@ def _structure_choice(cls: Any, value: Any) -> Any:
 def _structure_scalar(kind: Any, value: Any) -> Any:
     if kind is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
+    if kind not in SCALARS:
+        raise UnsupportedType.one(f"cannot be given in TOML (its type is {words(kind)})")
     if type(value) is not kind:
         raise Problems.one(f"must be {SCALARS[kind][1]} (got {shown(value)})")
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint
@@ -25,7 +24,7 @@ from .resolve import resolve
 from .schema import Config
 from .table import structure_table
 
-__all__ = ["Loaded", "apply_override", "check_config", "config_from", "load_config", "read_toml", "recipes_in"]
+__all__ = ["Loaded", "apply_override", "check_config", "config_from", "load_config", "read_toml"]
 
 
 @attrs.frozen(eq=False)
@@ -41,8 +40,8 @@ class Loaded:
 
     def sources(self) -> list[Source]:
         """Where the plugins that the configuration uses come from."""
-        used = {source for recipe in recipes_in(self.config) if (source := self.registry.source_of(type(recipe)))}
-        return sorted(used, key=str)
+        found = {self.registry.source_of(type(recipe)) for recipe in recipes_in(self.config)}
+        return sorted((source for source in found if source is not None), key=str)
 
 
 def load_config(
@@ -82,7 +81,7 @@ def config_from(
     entry_points: Iterable[EntryPoint] | None = None,
 ) -> Loaded:
     """Convert and check plain tables; `base` is where relative paths start."""
-    base = Path(os.path.abspath(base))
+    base = Path(base).absolute()
     registry, found = _registry(raw, entry_points)
     merged, wrong = _with_defaults(raw)
     found += wrong
@@ -110,7 +109,7 @@ def check_config(
     Raises:
         ConfigError: with one line per problem.
     """
-    base = Path(os.path.abspath(base))
+    base = Path(base).absolute()
     try:
         cross_check(config, base)
     except Problems as problems:

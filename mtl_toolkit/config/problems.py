@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ..errors import shown, suggestion
+from ..errors import UserError, shown, suggestion
 from .typewords import rule_of
 
 Key = str | int
@@ -14,7 +14,7 @@ Found = tuple[tuple[Key, ...], str]
 BOUNDS = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
 
 
-class Problems(Exception):
+class Problems(Exception):  # noqa: N818 - it carries several
     """What is wrong in a value: (path below it, message) pairs."""
 
     def __init__(self, found: Sequence[Found]) -> None:
@@ -31,12 +31,14 @@ class Problems(Exception):
         return [((key, *path), message) for path, message in self.found]
 
 
-class UnsupportedType(Problems):  # noqa: N818 - a kind of problems
+class UnsupportedType(Problems):
     """The field's type is none that TOML can express."""
 
 
 def readable(error: Exception) -> str:
     """Say an attrs validator's message as rule and value found."""
+    if isinstance(error, UserError):
+        return "; ".join(error.problems)
     if len(error.args) == 4:  # attrs: (message, attribute, what is allowed, value found)
         rule = _allowed(error.args[2], error.args[3])
         if rule:

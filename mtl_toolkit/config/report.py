@@ -16,7 +16,7 @@ def problem_lines(found: Iterable[Found], raw: Mapping[str, Any], title: str) ->
     """One line per problem; what several stages inherit from `[defaults]` is told once."""
     located = [(_in_file(path, raw), message) for path, message in found]
     located.sort(key=lambda problem: _file_order(problem[0], raw))
-    lines = {}
+    lines: dict[str, None] = {}
     for path, message in located:
         place = written(path, raw)
         lines[f"{title}: {place}: {message}" if place else f"{title}: {message}"] = None
@@ -45,9 +45,9 @@ def _in_file(path: tuple[Key, ...], raw: Mapping[str, Any]) -> tuple[Key, ...]:
     """Where a stage's key stands that it inherits."""
     if len(path) > 2 and path[0] == "stages" and isinstance(path[1], int):
         stage, defaults = _descend(raw.get("stages"), path[1]), raw.get("defaults")
-        if isinstance(stage, Mapping) and isinstance(defaults, Mapping):
-            if path[2] not in stage and path[2] in defaults:
-                return ("defaults", *path[2:])
+        own = isinstance(stage, Mapping) and path[2] in stage
+        if not own and isinstance(defaults, Mapping) and path[2] in defaults:
+            return ("defaults", *path[2:])
     return path
 
 

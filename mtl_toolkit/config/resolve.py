@@ -1,4 +1,4 @@
-"""Fill in what a configuration leaves to its heads: losses, metrics, weights, the choice of the best epoch."""
+"""Fill in what a configuration leaves to its heads: losses, metrics, weights, the best epoch's choice."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def full_metric_names(config: Config, stage: Stage) -> list[str]:
         for task in own_tasks(config, feed.task) if feed.task in config.tasks else ():
             if task in config.tasks:
                 head = config.tasks[task].head
-                metrics = config.tasks[task].metrics or head.default_metrics()
-                names += [f"{feed.title}/{task}/{name}" for metric in metrics for name in metric.outputs(head)]
+                for metric in config.tasks[task].metrics or head.default_metrics():
+                    names += [f"{feed.title}/{task}/{name}" for name in metric.outputs(head)]
     return names
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import attrs
 
 from ..plugin import Architecture, Backbone, Balancer, Dataset, Head, Loss, Metric, Sampler
-from ..validators import above, at_least, between, not_empty, unique
+from ..validators import above, at_least, between, each, not_empty, unique
 
 
 def doc(text: str, **more: Any) -> dict[str, Any]:
@@ -32,8 +32,14 @@ class Model:
     backbone: Backbone
     architecture: Architecture = attrs.field(metadata=doc("how tasks share", toml_default="shared"))
     image_size: int = attrs.field(default=112, validator=at_least(8), metadata=doc("side in pixels"))
-    mean: tuple[float, ...] | None = attrs.field(default=None, metadata=doc("none: the backbone's own"))
-    std: tuple[float, ...] | None = attrs.field(default=None, metadata=doc("none: the backbone's own"))
+    mean: tuple[float, float, float] | None = attrs.field(
+        default=None, metadata=doc("of each channel, pictures in [0, 1]; none: the backbone's own")
+    )
+    std: tuple[float, float, float] | None = attrs.field(
+        default=None,
+        validator=each(above(0)),
+        metadata=doc("of each channel; none: the backbone's own"),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -141,7 +147,7 @@ class Stage:
     optimizer: Optimizer = attrs.field(factory=Optimizer)
     scheduler: Scheduler = attrs.field(factory=Scheduler)
     clip_norm: float | None = attrs.field(default=None, validator=above(0), metadata=doc("none: no clipping"))
-    accumulate: int = attrs.field(default=1, validator=at_least(1), metadata=doc("batches per optimizer step"))
+    accumulate: int = attrs.field(default=1, validator=at_least(1), metadata=doc("batches per step"))
     patience: int | None = attrs.field(
         default=None, validator=at_least(1), metadata=doc("stop after so many epochs without improvement")
     )
@@ -172,7 +178,9 @@ class TrainerOptions:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = attrs.field(default=True, metadata=doc("memory format of pictures and weights"))
     workers: int | None = attrs.field(
-        default=None, validator=at_least(0), metadata=doc("loader processes; none: 0 on the CPU, else up to 8")
+        default=None,
+        validator=at_least(0),
+        metadata=doc("loader processes; none: 0 on the CPU, else up to 8"),
     )
     threads: int | None = attrs.field(
         default=None, validator=at_least(1), metadata=doc("CPU threads of torch; none: torch's choice")

@@ -9,11 +9,12 @@ import attrs
 import cattrs
 
 from ..errors import PluginError, UserError, shown, suggestion
-from ..fields import Field, fields_of, input_type
+from ..fields import Field, default_of, fields_of, input_type
 from .problems import Found, Problems, UnsupportedType, readable
 from .typewords import words
 
 T = TypeVar("T")
+MENDABLE = (ValueError, TypeError, UserError)  # what converters and validators raise; all else is a bug
 
 
 def structure(value: Any, kind: Any, converter: cattrs.Converter) -> Any:
@@ -67,9 +68,7 @@ def _structure_field(field: Field, item: Any, converter: cattrs.Converter) -> An
 def _construct(cls: type[T], arguments: Mapping[str, Any]) -> T:
     try:
         return cls(**arguments)
-    except UserError as error:
-        raise Problems([((), problem) for problem in error.problems]) from error
-    except (ValueError, TypeError) as error:
+    except MENDABLE as error:
         raise Problems.one(readable(error)) from error
 
 
@@ -83,7 +82,7 @@ def _broken_rules(cls: type, fields: Mapping[str, Field], arguments: Mapping[str
             continue
         try:
             validator(draft, fields[key], value)
-        except (ValueError, TypeError) as error:
+        except MENDABLE as error:
             found.append(((key,), readable(error)))
         except AttributeError:
             # It compares with a field that is itself wrong or missing, which is told already.
@@ -96,34 +95,31 @@ def _draft(
     cls: type, fields: Mapping[str, Field], arguments: Mapping[str, Any]
 ) -> tuple[Any, dict[str, Any], list[Found]]:
     """An instance with those fields set that are known; their values by key; what converters refused."""
-    draft = object.__new__(cls)
+    draft: Any = object.__new__(cls)
     converted: dict[str, Any] = {}
     found: list[Found] = []
     for key, field in fields.items():
         if key in arguments:
             try:
                 value = _converted(field, arguments[key], draft)
-            except (ValueError, TypeError) as error:
+            except MENDABLE as error:
                 found.append(((key,), readable(error)))
                 continue
             converted[key] = value
-        elif isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
-            if field.default.takes_self:
-                continue
-            value = field.default.factory()
         else:
-            value = field.default
+            value = default_of(field)
         if value is not attrs.NOTHING:
             object.__setattr__(draft, field.name, value)
     return draft, converted, found
 
 
 def _converted(field: Field, value: Any, draft: Any) -> Any:
-    convert = field.converter
-    if isinstance(convert, attrs.Converter):
-        facts = [draft] * convert.takes_self + [field] * convert.takes_field
-        return convert.converter(value, *facts)
-    return convert(value) if convert is not None else value
+    converter: Any = field.converter
+    if converter is None:
+        return value
+    takes_self, takes_field = (getattr(converter, name, False) for name in ("takes_self", "takes_field"))
+    convert = getattr(converter, "converter", converter)  # attrs.Converter, or a plain function
+    return convert(value, *([draft] if takes_self else []), *([field] if takes_field else []))
 
 
 def _is_set(draft: Any, field: Field) -> bool:

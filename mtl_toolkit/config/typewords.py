@@ -7,7 +7,7 @@ import enum
 import inspect
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -83,20 +83,9 @@ def rule_of(kind: Any) -> str:
 
 def words(kind: Any) -> str:
     """Say the type of a field in plain words: "whole number", "list of text", "loss (a plugin)"."""
-    if is_choice(kind):
-        return " or ".join(shown(choice) for choice in choices_of(kind))
-    if is_recipe(kind):
-        return f"{kind.kind} (a plugin)"
-    if is_union(kind):
-        return " or ".join(words(member) for member in _members(kind))
-    if is_mapping(kind):
-        return _of("table", get_args(kind)[1:])
-    if is_sequence(kind):
-        return _list_words(kind)
-    if attrs.has(kind):
-        return f"table ({_name(kind)})"
-    if kind is Any:
-        return "anything"
+    for applies, say in _WORDS:
+        if applies(kind):
+            return say(kind)
     return SCALARS[kind][0] if kind in SCALARS else _name(kind)
 
 
@@ -121,3 +110,14 @@ def _name(kind: Any) -> str:
     if get_origin(kind) is typing.Annotated:
         return words(get_args(kind)[0])
     return getattr(kind, "__name__", str(kind))
+
+
+_WORDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], str]], ...] = (
+    (is_choice, rule_of),
+    (is_recipe, lambda kind: f"{kind.kind} (a plugin)"),
+    (is_union, lambda kind: " or ".join(words(member) for member in _members(kind))),
+    (is_mapping, lambda kind: _of("table", get_args(kind)[1:])),
+    (is_sequence, _list_words),
+    (attrs.has, lambda kind: f"table ({_name(kind)})"),
+    (lambda kind: kind is Any, lambda _: "anything"),
+)

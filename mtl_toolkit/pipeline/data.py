@@ -41,7 +41,7 @@ class DataSource:
 
     def stream(self, stage: Stage, stream: Stream) -> LiveStream:
         """A training stream, ready to be drawn."""
-        samples = self.samples(stream, self._train_size(stage), validation=False)
+        samples = self.samples(stream, self.train_size(stage), validation=False)
         own = {task: self.heads[task] for task in own_tasks(self.config, stream.task)}
         labels = samples.labels()
         draw = stream.sampler.build(len(samples), {task: labels[task] for task in own if task in labels}, own)
@@ -58,11 +58,11 @@ class DataSource:
         for feed in (*stage.streams, *stage.validation):
             for name in feed.datasets:
                 if name not in found:
-                    size = self._train_size(stage) if feed in stage.streams else self.config.model.image_size
+                    size = self.train_size(stage) if feed in stage.streams else self.config.model.image_size
                     found[name] = fingerprint(self._dataset(name, size, validation=feed not in stage.streams))
         return found
 
-    def _train_size(self, stage: Stage) -> int:
+    def train_size(self, stage: Stage) -> int:
         return load_size(stage.augmentation, self.config.model.image_size)
 
     def _dataset(self, name: str, image_size: int, *, validation: bool) -> Samples:
@@ -101,7 +101,7 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
     missing: dict[str, None] = {}
     for kind, feeds in (("train", stage.streams), ("validation", stage.validation)):
         for feed in feeds:
-            size = source._train_size(stage) if kind == "train" else source.config.model.image_size
+            size = source.train_size(stage) if kind == "train" else source.config.model.image_size
             try:
                 samples = source.samples(feed, size, validation=kind == "validation")
             except DataError as error:

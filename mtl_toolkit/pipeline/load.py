@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..batch import HeadOutput
 from ..checkpoint import DESCRIPTION, load_weights, read_description
-from ..config import Model, structure
+from ..config import Model
+from ..config.from_plain import from_plain
 from ..errors import RunError, UserError
 from ..files import recover_folder
 from ..model import MultiTaskModel, Preprocessing, build_model
@@ -64,16 +65,16 @@ def load_stage(path: Path | str, registry: Registry | None = None) -> TrainedSta
     description = read_description(folder)
     registry = registry or Registry.load()
     try:
-        model_recipe = structure(Model, description["model"], registry, folder)
+        model_recipe = from_plain(Model, description["model"], registry, folder)
         heads = {
-            task: structure(Head, table["head"], registry, folder)  # type: ignore[type-abstract]
+            task: from_plain(Head, table["head"], registry, folder)  # type: ignore[type-abstract]
             for task, table in description["tasks"].items()
         }
     except (UserError, KeyError) as error:
         raise RunError(f"{folder / DESCRIPTION}: does not fit the installed plugins: {error}") from error
     model = build_model(model_recipe, heads, weights=False)
     load_weights(folder, model)
-    preprocessing = structure(Preprocessing, description["preprocessing"], registry, folder)
+    preprocessing = from_plain(Preprocessing, description["preprocessing"], registry, folder)
     return TrainedStage(model.eval(), heads, preprocessing, description, folder)
 
 

@@ -16,7 +16,7 @@ from .cells import Cells, ProblemList, nearest
 if TYPE_CHECKING:
     from _csv import Reader  # the type of csv.reader, which has no public name
 
-BLOCK = 65536  # rows held as text at a time
+BLOCK = 2048  # rows held as text at a time; small enough to stay in the processor's cache
 
 
 def read_blocks(path: Path, columns: Sequence[str], problems: ProblemList) -> Iterator[dict[str, Cells]]:
@@ -36,8 +36,7 @@ def read_blocks(path: Path, columns: Sequence[str], problems: ProblemList) -> It
             places = _places(header, columns, problems)
             yield from _blocks(reader, len(header), places, problems)
     except OSError as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise DataError(f"{path}: {reason}") from None
+        raise DataError(f"{path}: {error.strerror}") from None
     except _NotTextError as error:
         problems.add("must be UTF-8 text; save the file as UTF-8", error.line)
     except csv.Error as error:

@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -66,7 +67,7 @@ class ImageCsv(Dataset):
             try:
                 parsers[task] = self.labels[task].parser(head)
             except ValueError as error:
-                problems.add(f"labels of task {task!r}: {error}")
+                problems.add(f"task {task!r}: {error}")
         problems.check()
         table = self._read(parsers, problems)
         problems.check()
@@ -75,7 +76,12 @@ class ImageCsv(Dataset):
             problems.check()
         labels = {task: to_labels(table.values[task], head, task, source) for task, head in heads.items()}
         return CsvSamples(
-            table, labels, self.root or self.csv.parent, facts.image_size, self.on_error, source
+            table,
+            labels,
+            root=self.root or self.csv.parent,
+            size=facts.image_size,
+            on_error=self.on_error,
+            source=source,
         )
 
     def _read(self, parsers: Mapping[str, Parser], problems: ProblemList) -> CsvTable:
@@ -147,6 +153,7 @@ class CsvSamples(Samples):
         self,
         table: CsvTable,
         labels: Mapping[str, Labels],
+        *,
         root: Path,
         size: int,
         on_error: Literal["stop", "skip"],
@@ -179,7 +186,7 @@ class CsvSamples(Samples):
 
     def id(self, index: int) -> str:
         """The picture's path as the table has it."""
-        return self._files[index].decode()
+        return bytes(self._files[index]).decode()
 
     def column(self, name: str) -> np.ndarray | None:
         """`file`: absolute paths; `group`: the group column, where one is configured; bytes [samples]."""
@@ -233,21 +240,22 @@ def absolute_paths(root: str, files: np.ndarray) -> np.ndarray:
 
 
 def missing_files(root: str, files: np.ndarray) -> list[int]:
-    """The places of files that are not there, ascending; every folder is listed once, no file is looked up."""
+    """Find the files that are not there: their places, ascending; folders are listed, no file is opened."""
     # In sorted order the files of a folder come close together, so that few listings are held at a time.
     order = np.argsort(files, kind="stable")
     listing = functools.lru_cache(maxsize=64)(folder_names)
-    missing = []
-    for folder, places in itertools.groupby(order, key=lambda place: os.path.dirname(files[place])):  # noqa: PTH120
+    missing: list[int] = []
+    split = ((*os.path.split(bytes(files[place])), int(place)) for place in order)
+    for folder, found in itertools.groupby(split, key=itemgetter(0)):
         names = listing(os.path.join(root.encode(), folder))  # noqa: PTH118
-        missing += [int(place) for place in places if os.path.basename(files[place]) not in names]  # noqa: PTH119
+        missing += [place for _, name, place in found if name not in names]
     return sorted(missing)
 
 
 def folder_names(folder: bytes) -> frozenset[bytes]:
     """The names in a folder; none if it cannot be listed."""
     try:
-        return frozenset(os.listdir(folder))
+        return frozenset(os.listdir(folder))  # noqa: PTH208 - pathlib has no paths of bytes
     except OSError:
         return frozenset()
 

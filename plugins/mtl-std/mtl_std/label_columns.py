@@ -28,7 +28,7 @@ class LabelColumns:
     columns: tuple[str, ...] = attrs.field(
         default=(),
         validator=unique(),
-        metadata={"doc": "the columns of a task with several values, in order"},
+        metadata={"doc": "the columns of a task with several values"},
     )
     classes: Mapping[str, str] = attrs.field(
         factory=dict, metadata={"doc": "the task's class name of a value that differs from it"}
@@ -63,12 +63,11 @@ class LabelColumns:
             ValueError: if the columns or options do not fit the task; the message says why.
         """
         kind = label_kind(head)
-        wanted = (1 if kind == "class" else head.target_shape[0]) if len(head.target_shape) < 2 else 0
+        if len(head.target_shape) > 1:
+            raise ValueError(f"targets of shape {head.target_shape} cannot be read from columns")
+        wanted = head.target_shape[0] if head.target_shape else 1
         if len(self.names) != wanted:
-            raise ValueError(
-                f"the task's target of shape {head.target_shape} needs {wanted or 'another way than'} columns "
-                f"(got {len(self.names)})"
-            )
+            raise ValueError(f"the task needs {wanted} columns (got {len(self.names)})")
         for option in ("classes", "order") if kind != "class" else ("range",):
             if getattr(self, option):
                 raise ValueError(f"the task's labels are of the kind {kind!r}, which has no {option}")
@@ -108,7 +107,7 @@ class LabelColumns:
         return parse
 
     def _ids(self, names: Sequence[str]) -> dict[str, int]:
-        """The class id of each text that may stand in the column, -1 for those that mean a missing label."""
+        """The class id of each text that may stand in the column, -1 where it means a missing label."""
         if self.order:
             # Tables written by pandas hold 3.0 for 3 where some fields of the column are empty.
             texts = {f"{number}{tail}": name for number, name in enumerate(self.order) for tail in ("", ".0")}
@@ -149,7 +148,9 @@ def parse_classes(cells: Cells, ids: Mapping[str, int], problems: ProblemList) -
 def shares(counts: np.ndarray) -> np.ndarray:
     """Turn votes [rows, classes] into shares that add up to 1, NaN where votes are missing or all zero."""
     total = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
+    result = np.full_like(counts, np.nan)
+    np.divide(counts, total, out=result, where=total > 0)
+    return result
 
 
 def rescale(values: np.ndarray, source: Span | None, target: Span | None) -> np.ndarray:
@@ -157,7 +158,8 @@ def rescale(values: np.ndarray, source: Span | None, target: Span | None) -> np.
     if source is None or target is None or source == target:
         return values
     step = (target[1] - target[0]) / (source[1] - source[0])
-    return np.clip(target[0] + (values - source[0]) * step, *target)
+    scaled: np.ndarray = np.clip(target[0] + (values - source[0]) * step, *target)
+    return scaled
 
 
 def to_labels(values: np.ndarray, head: Head, task: str, source: str) -> Labels:

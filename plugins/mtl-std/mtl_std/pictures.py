@@ -27,8 +27,7 @@ def load_picture(path: str, size: int) -> Tensor:
     try:
         encoded = Path(path).read_bytes()
     except OSError as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise UnreadableSampleError(f"{path}: {reason}") from None
+        raise UnreadableSampleError(f"{path}: {error.strerror}") from None
     return square_picture(encoded, size, path)
 
 

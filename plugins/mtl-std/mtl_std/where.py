@@ -69,9 +69,8 @@ def _rule(column: str, condition: Any) -> Rule:
         return Rule(column, values=_texts(column, condition))
     for operator in condition:
         if operator not in OPERATORS:
-            raise ValueError(
-                f"column {column!r}: unknown operator {operator!r}{nearest(operator, OPERATORS)}"
-            )
+            hint = nearest(operator, OPERATORS)
+            raise ValueError(f"column {column!r}: unknown operator {operator!r}{hint}")
     present = condition.get("present")
     if not isinstance(present, bool | None):
         raise ValueError(f"column {column!r}: present must be true or false (got {present!r})")

@@ -99,7 +99,8 @@ def sample_aus(seed: int, ids: Ints, expression: Ints, style: Style) -> Floats:
 def _variation(draws: Draws, unit: str) -> Floats:
     """How much of its prototype a unit shows [n]: 0.7..1.1, and one time in seven about a third of that."""
     amount, weak, _, _ = draws.quarters(f"variation {unit}")
-    return (0.7 + 0.4 * amount) * np.where(weak < 1.0 / 7.0, 0.35, 1.0)
+    shown: Floats = (0.7 + 0.4 * amount) * np.where(weak < 1.0 / 7.0, 0.35, 1.0)
+    return shown
 
 
 def _stray(draws: Draws, unit: str, probability: float) -> Floats:

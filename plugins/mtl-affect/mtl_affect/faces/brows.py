@@ -33,7 +33,7 @@ class BrowShape:
 
 def brow_shape(identity: Identity, units: Units) -> BrowShape:
     """Brows whose inner and outer ends AU1 and AU2 raise, and which AU4 lowers and draws together."""
-    inner, outer, low = 0.19 * units.au1, 0.16 * units.au2, 0.13 * units.au4
+    inner, outer, low = 0.19 * units.au1, 0.175 * units.au2, 0.13 * units.au4
     return BrowShape(
         centre=identity.eye_spacing + 0.01 - 0.05 * units.au4,
         height=0.45 * low - 0.25 * (inner + outer) - identity.brow_height,

@@ -25,8 +25,10 @@ MAX_ROLL = 0.1
 
 @attrs.frozen(eq=False)
 class Placement:
-    """Where faces lie in pictures of one size; [n, 1, 1] each: roll, face units per half picture, shift,
-    resolution.
+    """Where faces lie in pictures of one size; [n, 1, 1] each.
+
+    ``cosine`` and ``sine`` are of the roll, ``zoom`` is face units per half picture, the shift is in half
+    pictures, and ``pixels`` is pixels per face unit.
     """
 
     cosine: torch.Tensor
@@ -54,9 +56,7 @@ class Anchor:
 
 
 class Grid(NamedTuple):
-    """Where the pixels of a picture or window lie on the face: planes u, v, and pixels per face unit [n,
-    1, 1].
-    """
+    """Where pixels lie on the face, as planes u and v, and how many there are per face unit [n, 1, 1]."""
 
     u: Plane
     v: Plane
@@ -64,9 +64,7 @@ class Grid(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A rectangle cut from each picture: its grid, and the flat pixel indices [n, 3, h * w] it was cut
-    from.
-    """
+    """A rectangle of each picture: its grid, and the flat indices of its pixels [n, 3, h * w]."""
 
     grid: Grid
     pixels: torch.Tensor

@@ -107,9 +107,7 @@ def _draw(scene: _Scene, size: int) -> torch.Tensor:
 
 
 def _saturate(record: Record, saturation: torch.Tensor) -> Record:
-    """Move the colours [n, 3, 1, 1] of a record away from grey or, where saturation is below one, towards
-    it.
-    """
+    """Scale the distance of the colours [n, 3, 1, 1] of a record from grey."""
 
     def saturated(part: torch.Tensor) -> torch.Tensor:
         if part.ndim != 4:

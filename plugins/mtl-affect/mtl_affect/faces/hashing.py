@@ -38,9 +38,7 @@ def stream_key(seed: int, group: str, name: str) -> np.uint64:
 
 @attrs.frozen(eq=False)
 class Draws:
-    """Random values of one parameter group for some ids; each method returns arrays of leading dimension
-    n.
-    """
+    """Random values of one parameter group for n ids."""
 
     seed: int
     group: str
@@ -64,7 +62,8 @@ class Draws:
     def normal(self, name: str, mean: float = 0.0, std: float = 1.0) -> Floats:
         """Bell-shaped values [n]: a sum of four uniforms, hence bounded by mean +- 3.47 std."""
         first, second, third, fourth = self.quarters(name)
-        return mean + (std / _IRWIN_HALL_STD) * (((first + second) + (third + fourth)) - 2.0)
+        values: Floats = mean + (std / _IRWIN_HALL_STD) * (((first + second) + (third + fourth)) - 2.0)
+        return values
 
     def chance(self, name: str, probability: float) -> npt.NDArray[np.bool_]:
         """Draw booleans [n], true with a probability."""

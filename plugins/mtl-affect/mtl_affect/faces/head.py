@@ -15,9 +15,7 @@ SKULL = 0.98
 
 @attrs.frozen(eq=False)
 class HeadShape:
-    """Outlines of head and hair, in face units (reciprocals: per unit), and their colours; [n, 1, 1] or
-    [n, 3, 1, 1].
-    """
+    """Outlines of head and hair, in face units or reciprocals of them, and colours; shaped by ``columns``."""
 
     width: torch.Tensor
     narrow: torch.Tensor

@@ -71,7 +71,7 @@ def mouth_shape(identity: Identity, units: Units, pose: Pose) -> MouthShape:
     )
     width = identity.mouth_width * (1.0 + stretch)
     thin = (1.0 - 0.65 * units.au24) * (1.0 - 0.35 * units.au23) * (1.0 - 0.2 * units.au12)
-    dropped = 0.07 * units.au25 + units.au26 * (0.12 + 0.2 * units.au25)
+    dropped = 0.07 * units.au25 + units.au26 * (0.13 + 0.23 * units.au25)
     raised = 0.01 * units.au25 + units.au10 * (0.03 + 0.04 * units.au25) + 0.4 * dropped
     fold_top = identity.nose_width + 0.03 + 0.02 * units.au10
     folds = (identity.folds + 0.55 * units.au12 + 0.75 * units.au10 + 0.15 * units.au15).clamp(max=0.85)
@@ -152,9 +152,7 @@ def _draw_lips_(patch: torch.Tensor, shape: MouthShape, lips: Lips, y: Plane, pi
 
 
 def _fold_darkness(shape: MouthShape, x: Plane, y: Plane, pixels: torch.Tensor) -> Plane:
-    """Darkness of the folds from nose to mouth corners and of the corners, less the light on raised
-    cheeks.
-    """
+    """Darkness of the folds from nose to mouth corners, and of these, less the light on raised cheeks."""
     down = (y + 0.27).mul_(3.2).clamp_(0.0, 1.3)
     path = (1.3 - down).mul_(shape.fold_bow).add_(shape.fold_slope).mul_(down).add_(shape.fold_top)
     edge = x - path
@@ -169,9 +167,7 @@ def _fold_darkness(shape: MouthShape, x: Plane, y: Plane, pixels: torch.Tensor) 
 
 
 def _chin_darkness(shape: MouthShape, lips: Lips, x: Plane, y: Plane) -> Plane:
-    """Darkness under the lower lip and in the groove above the upper one, less the light on chin and tense
-    lips.
-    """
+    """Darkness under the lower lip and above the upper one, less the light on chin and tense lips."""
     below, above = y - lips.outer_lower, y - lips.outer_upper
     dark = spot(x, below - 0.05, 0.2, 0.07, 0.22)
     dark.add_(spot(x, above + 0.07, 0.035, 0.09, 0.12))

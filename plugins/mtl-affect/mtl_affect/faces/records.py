@@ -57,8 +57,10 @@ class Identity:
 
 @attrs.frozen(eq=False)
 class Pose:
-    """Where the head is; [n] each. Angles are sines; shift in half pictures; scale in half pictures per
-    unit.
+    """Where the head is and the eyes look; [n] each.
+
+    Angles are sines; shifts are in half pictures, the scale in half pictures per face unit, the gaze in half
+    widths of the eye.
     """
 
     roll: torch.Tensor
@@ -83,9 +85,7 @@ class Light:
 
 @attrs.frozen(eq=False)
 class Background:
-    """Blend of two colours [n, 3] by a slope, smooth blobs (knots [n, 3, 5] along each axis) and stripes
-    [n].
-    """
+    """Blend of two colours [n, 3]: level, slopes and stripes [n], and blobs by knots [n, 3, 5] along axes."""
 
     first: torch.Tensor
     second: torch.Tensor
@@ -102,8 +102,10 @@ class Background:
 
 @attrs.frozen(eq=False)
 class Occlusion:
-    """One rounded box in front of the face, repeated ``copies`` times each side (the fingers of a hand);
-    [n] each.
+    """One rounded box in front of the face, or a row of them: the fingers of a hand.
+
+    [n] each, colour [n, 3]; lengths in half pictures. The boxes lie ``spacing`` apart, from -copies to copies
+    times that.
     """
 
     present: torch.Tensor
@@ -120,8 +122,9 @@ class Occlusion:
 
 @attrs.frozen(eq=False)
 class Camera:
-    """From light to pixel values; [n] each, cast [n, 3]. ``noise_start`` (int64) is a place in the noise
-    table.
+    """From light to pixel values; [n] each, cast [n, 3].
+
+    ``noise`` is its deviation in the range 0..1; ``noise_start`` (int64) is a place in the noise table.
     """
 
     contrast: torch.Tensor
@@ -189,9 +192,7 @@ def take(record: Record, index: slice | npt.NDArray[np.int64]) -> Record:
 
 
 def columns(record: Record) -> Record:
-    """Tensors shaped to broadcast over pictures: [n] as [n, 1, 1] and [n, 3] as [n, 3, 1, 1]; others
-    unchanged.
-    """
+    """Shape tensors [n] as [n, 1, 1] and [n, 3] as [n, 3, 1, 1], to broadcast over pictures."""
 
     def shaped(part: torch.Tensor) -> torch.Tensor:
         if part.ndim == 1:

@@ -1,6 +1,4 @@
-"""Antialiased strokes and soft shades: planes [n, h, w] from signed distances, and how to lay them on
-pictures.
-"""
+"""Antialiased strokes and soft shades, as planes [n, h, w], and how to lay them on pictures."""
 
 import torch
 

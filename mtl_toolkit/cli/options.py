@@ -1,0 +1,39 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ..config import Loaded
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_options(command: F) -> F:
+    """CONFIG, --set, --disable-plugin, --traceback."""
+    decorators = (
+        click.argument("config", type=click.Path(path_type=Path)),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+            help="Override one value: --set stages.teacher.epochs=3.",
+        ),
+        click.option(
+            "--disable-plugin", "disabled", multiple=True, metavar="DIST:EP", help="Switch off an entry point."
+        ),
+        click.option("--traceback", is_flag=True, help="Show the traceback of an error."),
+    )
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def load(config: Path, overrides: tuple[str, ...], disabled: tuple[str, ...]) -> Loaded:
+    """Read the configuration."""
+    from ..config import load_config
+
+    return load_config(config, overrides=overrides, disable_plugins=disabled)

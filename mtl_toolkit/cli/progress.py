@@ -1,0 +1,124 @@
+"""A run's progress on the terminal: live where it is one, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ..config import Config, Stage
+from ..pipeline import Screen
+from ..trainer import Progress as Training
+
+
+def make_screen(config: Config) -> TerminalScreen:
+    """A screen for this process: only the first of several shows anything."""
+    main = int(os.environ.get("RANK", "0")) == 0
+    console = Console(stderr=True, quiet=not main)
+    return TerminalScreen(config, console, main=main)
+
+
+class TerminalScreen(Screen):
+    """Shows stages and epochs as lines, and the steps of an epoch as a bar where the terminal can."""
+
+    def __init__(self, config: Config, console: Console, *, main: bool) -> None:
+        self.config = config
+        self.console = console
+        self.main = main
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total} steps"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not (console.is_terminal and main),
+        )
+        self._task: TaskID | None = None
+        self._rows = 0
+        self._since = time.monotonic()
+
+    def __enter__(self) -> TerminalScreen:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def stage_started(self, stage: Stage, progress: Training) -> None:
+        """A heading."""
+        streams = ", ".join(f"{s.title} ({s.task})" for s in stage.streams)
+        resumed = f", going on at epoch {progress.epoch + 1} step {progress.step}" if progress.samples else ""
+        self._say(f"[bold]{stage.name}[/bold]: {stage.epochs} epochs on {streams}{resumed}")
+        self._epochs = stage.epochs
+        self._restart_clock()
+
+    def stage_skipped(self, stage: Stage) -> None:
+        """A line."""
+        self._say(f"[bold]{stage.name}[/bold]: already finished, skipped")
+
+    def step_done(self, progress: Training, steps: int, rows: int) -> None:
+        """Move the bar."""
+        self._rows += rows
+        if self._bar.disable:
+            return
+        if self._task is None:
+            self._task = self._bar.add_task("", total=steps * self._epochs, rate="")
+        rate = self._rows / max(time.monotonic() - self._since, 1e-9)
+        self._bar.update(
+            self._task,
+            description=f"epoch {progress.epoch + 1}/{self._epochs}",
+            completed=progress.epoch * steps + progress.step,
+            rate=f"{rate:,.0f} samples/s",
+        )
+
+    def epoch_done(self, progress: Training, record: Mapping[str, Any]) -> None:
+        """A line with the losses, the metrics that count, the rate and the time left."""
+        elapsed = time.monotonic() - self._since
+        left = elapsed * (self._epochs - record["epoch"])
+        select = {s.name: s for s in self.config.stages}
+        chosen = {name for stage in select.values() for name in stage.select}
+        metrics = "  ".join(
+            f"{name} {value:.3f}" for name, value in record["metrics"].items() if name in chosen
+        )
+        best = "  *" if progress.best_epoch == record["epoch"] and metrics else ""
+        skipped = f"  {progress.skipped} unreadable samples skipped" if progress.skipped else ""
+        self._say(
+            f"  epoch {record['epoch']}/{self._epochs}  loss {record['losses'].get('total', 0):.3f}  {metrics}"
+            f"  {self._rows / max(elapsed, 1e-9):,.0f} samples/s  {duration(left)} left{best}{skipped}"
+        )
+        self._restart_clock()
+
+    def stage_finished(self, stage: Stage, progress: Training) -> None:
+        """A line, and no bar."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        self._say(f"  best epoch {progress.best_epoch}, {duration(progress.seconds)}")
+
+    def warn(self, message: str) -> None:
+        """A line."""
+        self._say(f"[yellow]{message}[/yellow]")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def _restart_clock(self) -> None:
+        self._rows, self._since = 0, time.monotonic()
+
+
+def duration(seconds: float) -> str:
+    """1:02:03, or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

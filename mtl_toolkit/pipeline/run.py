@@ -1,0 +1,204 @@
+"""Run a configuration: its stages in order, skipping what is finished and resuming what is not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from ..config import Config, Loaded, Stage, plain, recipes_in
+from ..errors import ConfigError, suggestion
+from ..registry import versions
+from ..rundir import RunDirectory, differences
+from ..trainer import Progress
+from .data import DataSource, check_network, inspect_stage, require_sound, stage_heads
+from .screen import Screen
+from .stage import StageJob, make_accelerator, peak_memory, train_stage
+
+# What a run may change without its stages having to be trained again.
+FREE = ("device", "workers", "log_every", "save_every", "threads")
+
+
+def run(
+    loaded: Loaded,
+    output: Path,
+    *,
+    fresh: Sequence[str] = (),
+    screen: Screen | None = None,
+    stop: Callable[[], int] = lambda: 0,
+) -> dict[str, Any]:
+    """Train the stages of a configuration and write the run directory.
+
+    Args:
+        loaded: the configuration and its plugins.
+        output: the run directory; made if it is not there.
+        fresh: stages to redo, with all that depend on them.
+        screen: who shows progress.
+        stop: a request to stop: a signal's number, or 0.
+
+    Returns:
+        The report, as in report.json.
+
+    Raises:
+        UserError: if the data or the network do not fit, or a stage in the directory was made otherwise.
+        Interrupted: if a stop was asked for, after saving.
+    """
+    config = loaded.config
+    accelerator = make_accelerator(config.trainer.device, config.trainer.precision)
+    screen = screen or Screen()
+    directory = RunDirectory(output)
+    source = DataSource(config)
+    check_network(config)
+    for stage in config.stages:
+        require_sound(inspect_stage(source, stage))
+    redo = _dependents(config, fresh)
+    records = _records(loaded, source, accelerator)
+    _refuse_changed(directory, records, redo)
+    if accelerator.is_main_process:
+        directory.check_writable()
+        for name in redo:
+            shutil.rmtree(directory.stage(name).path, ignore_errors=True)
+        directory.write_config(loaded.to_toml())
+    accelerator.wait_for_everyone()
+    entries: list[dict[str, Any]] = []
+    for stage in config.stages:
+        job = StageJob(
+            loaded=loaded,
+            stage=stage,
+            source=source,
+            directory=directory.stage(stage.name),
+            references=_references(config, stage, directory),
+            accelerator=accelerator,
+            screen=screen,
+            stop=stop,
+        )
+        entries.append(_run_stage(job, records[stage.name]))
+        report = {"name": config.name, **_versions(loaded), "stages": entries}
+        if accelerator.is_main_process:
+            directory.write_report(report)
+    return report
+
+
+def _run_stage(job: StageJob, record: dict[str, Any]) -> dict[str, Any]:
+    known = job.directory.record()
+    if known is not None and "result" in known:
+        job.screen.stage_skipped(job.stage)
+        return dict(known["result"])
+    _set_threads(job, known)
+    if job.accelerator.is_main_process:
+        job.directory.write_record({**record, "threads": torch.get_num_threads()})
+    job.accelerator.wait_for_everyone()
+    progress = train_stage(job)
+    result = _result(job, record, progress)
+    if job.accelerator.is_main_process:
+        job.directory.write_record({**record, "threads": torch.get_num_threads(), "result": result})
+    job.accelerator.wait_for_everyone()
+    return result
+
+
+def _result(job: StageJob, record: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    return {
+        "name": job.stage.name,
+        "best_epoch": progress.best_epoch,
+        "metrics": progress.best_metrics,
+        "epochs": len(progress.history),
+        "seconds": round(progress.seconds, 3),
+        "samples_per_second": round(progress.samples / max(progress.seconds, 1e-9), 1),
+        "peak_memory_bytes": peak_memory(job.accelerator.device),
+        "skipped_samples": progress.skipped,
+        "data": record["data"],
+    }
+
+
+def _records(loaded: Loaded, source: DataSource, accelerator: Accelerator) -> dict[str, dict[str, Any]]:
+    """What each stage is made from: it is trained again only if this changes."""
+    config = loaded.config
+    records: dict[str, dict[str, Any]] = {}
+    for stage in config.stages:
+        names = dict.fromkeys(n for feed in (*stage.streams, *stage.validation) for n in feed.datasets)
+        tasks = dict.fromkeys([*stage_heads(config, stage), *(s.task for s in stage.streams)])
+        used = [stage, config.model, *(config.tasks[t] for t in tasks), *(config.datasets[n] for n in names)]
+        sources = [loaded.registry.source_of(type(recipe)) for part in used for recipe in recipes_in(part)]
+        trainer = {key: value for key, value in plain(config.trainer).items() if key not in FREE}
+        records[stage.name] = {
+            "seed": config.seed,
+            "stage": plain(stage),
+            "tasks": {task: plain(config.tasks[task]) for task in tasks},
+            "model": plain(config.model),
+            "datasets": {name: plain(config.datasets[name]) for name in names},
+            "data": source.fingerprints(stage),
+            "trainer": {**trainer, "processes": accelerator.num_processes},
+            "plugins": {s.distribution: s.version for s in sorted({s for s in sources if s}, key=str)},
+            "made_from": {name: _digest(records[name]) for name in _earlier(stage) if name in records},
+        }
+    return records
+
+
+def _refuse_changed(
+    directory: RunDirectory, records: Mapping[str, dict[str, Any]], redo: Sequence[str]
+) -> None:
+    """Refuse a run directory whose stages were made otherwise, saying in what."""
+    problems = []
+    for name, record in records.items():
+        known = directory.stage(name).record()
+        if known is None or name in redo:
+            continue
+        changed = differences({k: v for k, v in known.items() if k in record}, record)
+        if changed:
+            listed = "; ".join(changed[:6]) + (f"; and {len(changed) - 6} more" if len(changed) > 6 else "")
+            problems.append(
+                f"{directory.path / name}: was made otherwise ({listed}); "
+                f"redo it with --fresh {name}, or choose another --output"
+            )
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _dependents(config: Config, fresh: Sequence[str]) -> list[str]:
+    """The stages to redo: those named, and all made from them."""
+    names = [stage.name for stage in config.stages]
+    for name in fresh:
+        if name not in names:
+            raise ConfigError(f"--fresh {name}: no such stage{suggestion(name, names)}")
+    redo = list(fresh)
+    for stage in config.stages:
+        if stage.name not in redo and any(name in redo for name in _earlier(stage)):
+            redo.append(stage.name)
+    return redo
+
+
+def _earlier(stage: Stage) -> list[str]:
+    """What a stage refers to: stages or checkpoints' paths."""
+    return list(dict.fromkeys([*stage.teachers.values(), *([stage.start_from] if stage.start_from else [])]))
+
+
+def _references(config: Config, stage: Stage, directory: RunDirectory) -> dict[str, Path]:
+    names = [other.name for other in config.stages]
+    return {name: directory.stage(name).path if name in names else Path(name) for name in _earlier(stage)}
+
+
+def _set_threads(job: StageJob, known: Mapping[str, Any] | None) -> None:
+    """The threads asked for; a resumed stage goes on with as many as it began with."""
+    asked = job.loaded.config.trainer.threads
+    threads = asked or (known or {}).get("threads")
+    if threads and job.accelerator.device.type == "cpu":
+        torch.set_num_threads(threads)
+
+
+def _versions(loaded: Loaded) -> dict[str, Any]:
+    sources = loaded.sources()
+    plugins = [
+        {"distribution": s.distribution, "version": s.version, "entry_point": s.entry_point} for s in sources
+    ]
+    return {"versions": versions(sources), "plugins": plugins}
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    text = json.dumps({k: v for k, v in record.items() if k != "result"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

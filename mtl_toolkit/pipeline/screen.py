@@ -1,0 +1,31 @@
+"""Who shows a run's progress; this one shows nothing, as in a library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..config import Stage
+from ..trainer import Progress
+
+
+class Screen:
+    """Hears of a run's progress; the command line's subclasses show it."""
+
+    def stage_started(self, stage: Stage, progress: Progress) -> None:
+        """A stage begins, or goes on from `progress`."""
+
+    def stage_skipped(self, stage: Stage) -> None:
+        """A stage is already finished."""
+
+    def step_done(self, progress: Progress, steps: int, rows: int) -> None:
+        """A batch is done."""
+
+    def epoch_done(self, progress: Progress, record: Mapping[str, Any]) -> None:
+        """An epoch is done."""
+
+    def stage_finished(self, stage: Stage, progress: Progress) -> None:
+        """A stage is done."""
+
+    def warn(self, message: str) -> None:
+        """Something is wrong that does not stop the run."""
