@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import attrs
 from .errors import RunError
 from .files import read_json, recover_folder, saving, write_json, write_text
 
-REPORT, CONFIG, RECORD, LOG = "report.json", "config.toml", "stage.json", "log.jsonl"
+REPORT, PAGE, CONFIG = "report.json", "report.html", "config.toml"
+RECORD, LOG = "stage.json", "log.jsonl"
+END = sys.maxsize  # the place of an epoch's own record, after all of its steps
 
 
 @attrs.frozen
@@ -62,9 +65,13 @@ class StageDirectory:
                 break
         return lines
 
+    def epochs(self) -> list[dict[str, Any]]:
+        """The log's records of finished epochs."""
+        return [line for line in self.log_lines() if "metrics" in line]
+
     def rewind_log(self, epoch: int, step: int) -> None:
         """Drop lines written after the checkpoint at (epoch, step), epochs counted from 1."""
-        kept = [line for line in self.log_lines() if (line["epoch"], line.get("step", 0)) <= (epoch, step)]
+        kept = [line for line in self.log_lines() if (line["epoch"], line.get("step", END)) <= (epoch, step)]
         write_text(self.path / LOG, "".join(json.dumps(line) + "\n" for line in kept))
 
 
@@ -90,6 +97,10 @@ class RunDirectory:
     def write_report(self, report: Mapping[str, Any]) -> None:
         """Replace the report."""
         write_json(self.path / REPORT, report)
+
+    def write_page(self, page: str) -> None:
+        """Replace the report's page."""
+        write_text(self.path / PAGE, page)
 
     def check_writable(self) -> None:
         """Fail early.

@@ -245,13 +245,13 @@ class TestOnePlugin:
             "c": "",
         }
 
-    @pytest.mark.usefixtures("mixed")
     def test_default_that_toml_lacks_is_shown_as_python_has_it(self, mtl, kit, loss_source):
         kit.add("odd", {"odd": loss_source("z: complex = 1j\nn: 'int | None' = None")})
         fields = {field["name"]: field for field in json.loads(mtl("--json", "loss/mine"))["fields"]}
         assert (fields["z"]["type"], fields["z"]["default"]) == ("complex", "1j")
         assert (fields["n"]["default"], fields["n"]["required"]) == (None, False)
 
+    @pytest.mark.usefixtures("mixed")
     def test_with_lifecycle_hooks_says_which(self, mtl):
         about = json.loads(mtl("--json", "hooks/diary"))
         assert sorted(about["hooks"]) == ["mtl_epoch_finished", "mtl_stage_finished"]

@@ -1,7 +1,7 @@
 """Samples, streams of them, and the batches they make."""
 
 from .augment import augment, load_size
-from .inspect import FeedSummary, Overlap, find_overlap, fingerprint, summarise
+from .inspect import Coverage, FeedSummary, Overlap, find_overlap, fingerprint, summarise
 from .loader import StreamLoader, collate
 from .samples import CachedSamples, ConcatSamples, TensorSamples
 from .streams import LiveStream, SequentialPlan, TrainPlan, epoch_steps
@@ -9,6 +9,7 @@ from .streams import LiveStream, SequentialPlan, TrainPlan, epoch_steps
 __all__ = [
     "CachedSamples",
     "ConcatSamples",
+    "Coverage",
     "FeedSummary",
     "LiveStream",
     "Overlap",

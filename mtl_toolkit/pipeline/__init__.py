@@ -1,6 +1,6 @@
 """Stages: from a configuration to a run directory, and back to a trained network."""
 
-from .data import DataSource, StageData, check_network, inspect_stage, require_sound
+from .data import DataSource, StageData, check_network, check_options, inspect_stage, require_sound
 from .load import TrainedStage, load_stage
 from .run import run
 from .screen import Screen
@@ -11,6 +11,7 @@ __all__ = [
     "StageData",
     "TrainedStage",
     "check_network",
+    "check_options",
     "inspect_stage",
     "load_stage",
     "require_sound",

@@ -13,6 +13,7 @@ from ..data import (
     FeedSummary,
     LiveStream,
     Overlap,
+    epoch_steps,
     find_overlap,
     fingerprint,
     load_size,
@@ -20,6 +21,7 @@ from ..data import (
 )
 from ..errors import ConfigError, DataError
 from ..plugin import DataFacts, Head, Samples
+from ..trainer import option_problems
 
 
 class DataSource:
@@ -85,6 +87,7 @@ class StageData:
     stage: Stage
     streams: Sequence[FeedSummary]
     validation: Sequence[FeedSummary]
+    steps: int
     overlaps: Sequence[Overlap]
     missing: Sequence[str]
 
@@ -115,7 +118,15 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
     if problems:
         raise DataError(*problems)
     overlaps = find_overlap(opened["train"], opened["validation"])
-    return StageData(stage, summaries["train"], summaries["validation"], overlaps, list(missing))
+    sizes = [(len(samples), one.batch_size) for (_, samples), one in zip(opened["train"], stage.streams, strict=True)]
+    return StageData(
+        stage=stage,
+        streams=summaries["train"],
+        validation=summaries["validation"],
+        steps=epoch_steps(sizes, stage.epoch_length),
+        overlaps=overlaps,
+        missing=list(missing),
+    )
 
 
 def require_sound(data: StageData) -> None:
@@ -173,6 +184,21 @@ def _unlabelled(config: Config, stage: Stage, summary: FeedSummary, kind: str) -
         if task not in summary.coverage
         or not (summary.coverage[task].labelled or summary.coverage[task].partly)
     ]
+
+
+def check_options(config: Config) -> None:
+    """Refuse optimizers and schedulers that torch does not have, and options that they do not take.
+
+    Raises:
+        ConfigError: with one line per problem.
+    """
+    problems = [
+        f"stages.{stage.name}.{key}: {message}"
+        for stage in config.stages
+        for key, message in option_problems(stage)
+    ]
+    if problems:
+        raise ConfigError(*problems)
 
 
 def check_network(config: Config) -> None:

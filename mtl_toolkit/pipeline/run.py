@@ -15,9 +15,10 @@ from accelerate import Accelerator
 from ..config import Config, Loaded, Stage, plain, recipes_in
 from ..errors import ConfigError, suggestion
 from ..registry import versions
+from ..report_html import render_report
 from ..rundir import RunDirectory, differences
 from ..trainer import Progress
-from .data import DataSource, check_network, inspect_stage, require_sound, stage_heads
+from .data import DataSource, check_network, check_options, inspect_stage, require_sound, stage_heads
 from .screen import Screen
 from .stage import StageJob, make_accelerator, peak_memory, train_stage
 
@@ -54,6 +55,7 @@ def run(
     screen = screen or Screen()
     directory = RunDirectory(output)
     source = DataSource(config)
+    check_options(config)
     check_network(config)
     for stage in config.stages:
         require_sound(inspect_stage(source, stage))
@@ -82,6 +84,9 @@ def run(
         report = {"name": config.name, **_versions(loaded), "stages": entries}
         if accelerator.is_main_process:
             directory.write_report(report)
+    if accelerator.is_main_process:
+        epochs = {stage.name: directory.stage(stage.name).epochs() for stage in config.stages}
+        directory.write_page(render_report(report, epochs, loaded.to_toml()))
     return report
 
 

@@ -22,7 +22,7 @@ from ..metrics import FeedMetrics
 from ..model import MultiTaskModel, build_model, describe, preprocessing_of
 from ..objective import Objective, StreamTask
 from ..registry import versions
-from ..rundir import StageDirectory
+from ..rundir import END, StageDirectory
 from ..seeding import derive_seed
 from ..trainer import Feed, Progress, Schedule, Trainer, make_optimizer
 from .data import DataSource, feed_heads, stage_heads
@@ -219,7 +219,7 @@ class Recorder:
             trainer.schedule.load_state_dict(state["scheduler"])
         if self.main:
             progress = trainer.progress
-            at = (progress.epoch + 1, progress.step) if progress.step else (progress.epoch, sys.maxsize)
+            at = (progress.epoch + 1, progress.step) if progress.step else (progress.epoch, END)
             self.job.directory.rewind_log(*at)
 
     def started(self) -> None:
@@ -247,7 +247,7 @@ class Recorder:
     def epoch_done(self, progress: Progress, record: Mapping[str, Any]) -> None:
         """Log the epoch and tell everyone."""
         if self.main:
-            self.job.directory.log({**record, "step": sys.maxsize, "seconds": progress.seconds})
+            self.job.directory.log({**record, "seconds": progress.seconds})
             self.job.screen.epoch_done(progress, record)
             event = EpochFinished(
                 run=self.run,

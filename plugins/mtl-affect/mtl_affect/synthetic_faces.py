@@ -28,7 +28,7 @@ class SyntheticFaces(Dataset):
     """
 
     name: ClassVar[str] = "synthetic-faces"
-    samples: int = attrs.field(validator=at_least(1), metadata={"doc": "number of faces"})
+    samples: int = attrs.field(default=10_000, validator=at_least(1), metadata={"doc": "number of faces"})
     seed: int = attrs.field(default=0, metadata={"doc": "another seed draws other people and faces"})
     first: int = attrs.field(
         default=0, validator=at_least(0), metadata={"doc": "index of the first face, to cut disjoint parts"}

@@ -74,7 +74,7 @@ class Hdf5(Dataset):
             if stored is None:
                 problems.add(f"there is no column {rule.column!r}{nearest(rule.column, file.columns())}")
             else:
-                texts = [text.decode().strip() for text in stored.tolist()]
+                texts = [text.decode(errors="replace").strip() for text in stored.tolist()]
                 columns[rule.column] = Cells(rule.column, np.arange(len(file)), texts)
         problems.check()
         keep = select_rows(rules, columns, problems) if rules else np.ones(len(file), np.bool_)
@@ -151,7 +151,9 @@ class PackedSamples(Samples):
 
     def id(self, index: int) -> str:
         """The stored id, or the sample's number among those chosen."""
-        return bytes(self._columns["id"][index]).decode() if "id" in self._columns else str(index)
+        if "id" not in self._columns:
+            return str(index)
+        return bytes(self._columns["id"][index]).decode(errors="replace")
 
     def column(self, name: str) -> np.ndarray | None:
         """The columns of text that are stored, as bytes [samples]; `file` is the id."""

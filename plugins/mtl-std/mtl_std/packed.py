@@ -194,17 +194,21 @@ def open_packed(path: Path) -> Iterator[PackedFile]:
     except OSError:
         raise DataError(f"{path}: is truncated or not an HDF5 file") from None
     with file:
-        stored, version = file.attrs.get("format"), file.attrs.get("version")
-        if stored != FORMAT:
-            raise DataError(f"{path}: the attribute 'format' must be {FORMAT!r} (got {stored!r})")
-        if version != VERSION:
-            raise DataError(
-                f"{path}: must be of format version {VERSION} (got {version}); a newer mtl-std may read others"
-            )
         try:
+            _check_format(path, file)
             yield PackedFile(path, file)
-        except (OSError, RuntimeError) as error:  # what h5py raises where the file's structure is damaged
+        except (OSError, RuntimeError, KeyError) as error:  # from h5py, where the structure is damaged
             raise DataError(f"{path}: is damaged ({' '.join(str(error).split())})") from None
+
+
+def _check_format(path: Path, file: h5py.File) -> None:
+    stored, version = file.attrs.get("format"), file.attrs.get("version")
+    if stored != FORMAT:
+        raise DataError(f"{path}: the attribute 'format' must be {FORMAT!r} (got {stored!r})")
+    if version != VERSION:
+        raise DataError(
+            f"{path}: must be of format version {VERSION} (got {version}); a newer mtl-std may read others"
+        )
 
 
 def _texts(stored: Any) -> tuple[str, ...]:

@@ -263,7 +263,11 @@ def test_another_format_or_version_is_refused(packed: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("pictures/offsets", [0, 9, 5, 6, 7, 8, 9], "pictures/offsets must start at 0 or above and never go down"),
+        (
+            "pictures/offsets",
+            [0, 9, 5, 6, 7, 8, 9],
+            "pictures/offsets must start at 0 or above and never go down",
+        ),
         ("pictures/offsets", [-1, 1, 2, 3, 4, 5, 6], "pictures/offsets must start at 0 or above"),
         ("pictures/offsets", np.zeros(0, np.int64), "pictures/offsets must start at 0 or above"),
         ("pictures/offsets", [0, 1, 2, 3, 4, 5, 10**9], "pictures/offsets must end within the "),

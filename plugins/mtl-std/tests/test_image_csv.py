@@ -141,9 +141,7 @@ def test_a_range_of_the_columns_is_scaled_to_that_of_the_task(tmp_path: Path) ->
 
 
 @given(st.lists(st.floats(-3, 7), min_size=1), st.floats(-5, 5), st.floats(0.1, 10))
-def test_scaling_keeps_values_inside_and_can_be_undone(
-    values: list[float], low: float, width: float
-) -> None:
+def test_scaling_keeps_values_inside_and_can_be_undone(values: list[float], low: float, width: float) -> None:
     """Whatever the rounding, scaled values lie in the target range; scaling back gives the values."""
     scaled = rescale(np.array(values), (-3, 7), (low, low + width))
     assert scaled.min() >= low
@@ -285,9 +283,9 @@ def test_all_problems_are_told_the_first_ones_in_full(tmp_path: Path) -> None:
 def test_a_label_in_a_row_that_is_not_used_does_not_matter(tmp_path: Path) -> None:
     """`where` is applied before labels are read."""
     table = "file,split,valence,arousal\na,train,0,0\nb,val,abc,nan\n"
-    assert files(
-        build(tmp_path, table, {"va": VA}, labels={"va": VA_COLUMNS}, where={"split": "train"})
-    ) == ["a"]
+    assert files(build(tmp_path, table, {"va": VA}, labels={"va": VA_COLUMNS}, where={"split": "train"})) == [
+        "a"
+    ]
 
 
 def test_missing_columns_are_all_told_with_the_nearest(tmp_path: Path) -> None:
@@ -365,11 +363,19 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     [
         (VA, LabelColumns(column="x"), "the task needs 2 columns (got 1)"),
         (EXPR, LabelColumns(columns=("x", "y")), "the task needs 1 columns (got 2)"),
-        (EXPR, LabelColumns(column="x", classes={"sad": "sadnes"}), "no class 'sadnes'; did you mean 'sadness'?"),
+        (
+            EXPR,
+            LabelColumns(column="x", classes={"sad": "sadnes"}),
+            "no class 'sadnes'; did you mean 'sadness'?",
+        ),
         (EXPR, LabelColumns(column="x", order=("anger",)), "the task has no class 'anger'"),
         (EXPR, LabelColumns(column="x", range=(0, 1)), "of the kind 'class', which has no range"),
         (AU, LabelColumns(columns=("x", "y"), order=("a",)), "of the kind 'yes-no', which has no order"),
-        (Regression(), LabelColumns(column="x", range=(0, 1)), "no range that the columns' could be scaled to"),
+        (
+            Regression(),
+            LabelColumns(column="x", range=(0, 1)),
+            "no range that the columns' could be scaled to",
+        ),
     ],
 )
 def test_columns_that_do_not_fit_the_task_are_refused(
@@ -422,7 +428,19 @@ RED = Image.new("RGB", (20, 10), (200, 50, 10))
         (encoded(RED.quantize(4), transparency=b"\x00\x10"), (200, 50, 10)),
         (encoded(Image.fromarray(np.full((10, 20), 30000, np.uint16))), (117, 117, 117)),
     ],
-    ids=["png", "jpeg", "bmp", "cmyk", "grey", "grey-jpeg", "bits", "rgba", "grey-alpha", "palette", "16-bit"],
+    ids=[
+        "png",
+        "jpeg",
+        "bmp",
+        "cmyk",
+        "grey",
+        "grey-jpeg",
+        "bits",
+        "rgba",
+        "grey-alpha",
+        "palette",
+        "16-bit",
+    ],
 )
 def test_every_kind_of_picture_becomes_rgb_of_the_size_asked_for(
     tmp_path: Path, content: bytes, colour: tuple[int, int, int]

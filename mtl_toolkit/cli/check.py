@@ -1,0 +1,112 @@
+"""`mtl check`: all that `mtl run` does before training, short of building the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import config_options, load
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..data import Coverage, FeedSummary
+    from ..pipeline import StageData
+
+SHOWN = 20  # missing files named one by one
+
+
+@click.command()
+@config_options
+def check(
+    config: Path,
+    overrides: tuple[str, ...],
+    disabled: tuple[str, ...],
+    traceback: bool,  # noqa: ARG001 - read by the entry point
+) -> None:
+    """Look at CONFIG and its data, without training.
+
+    Prints streams with counts, label coverage, class histograms, ranges, overlap between training and
+    validation, and missing files. Leaves with 2 if `mtl run` would refuse.
+    """
+    loaded = load(config, overrides, disabled)
+    from ..pipeline import DataSource, check_network, check_options, inspect_stage, require_sound
+
+    check_options(loaded.config)
+    check_network(loaded.config)
+    source = DataSource(loaded.config)
+    stages = [inspect_stage(source, stage) for stage in loaded.config.stages]
+    console = make_console()
+    for group in _alike(stages):
+        _print_stages(console, group)
+    for data in stages:
+        require_sound(data)
+    console.print(f"{config.name}: {len(stages)} stages, ready to run", highlight=False)
+
+
+def make_console() -> Console:
+    """Standard output; where it is no terminal, wide enough that nothing is cut."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=160, highlight=False)
+
+
+def _alike(stages: Sequence[StageData]) -> list[list[StageData]]:
+    """Stages with the same streams and validation are shown once."""
+    groups: dict[str, list[StageData]] = {}
+    for data in stages:
+        groups.setdefault(repr((data.streams, data.validation)), []).append(data)
+    return list(groups.values())
+
+
+def _print_stages(console: Console, stages: Sequence[StageData]) -> None:
+    from rich.table import Table
+
+    data = stages[0]
+    names = ", ".join(one.stage.name for one in stages)
+    console.print(f"\n[bold]{names}[/bold]: {data.steps} steps an epoch")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("", "feed", "task", "samples", "a step", "labels"):
+        table.add_column(heading, justify="right" if heading in ("samples", "a step") else "left")
+    sizes = [str(stream.batch_size) for stream in data.stage.streams]
+    for what, feeds, rows in (
+        ("train", data.streams, sizes),
+        ("validate", data.validation, [""] * len(data.validation)),
+    ):
+        for feed, size in zip(feeds, rows, strict=True):
+            table.add_row(what, feed.title, feed.task, f"{feed.samples:,}", size, _labels(feed))
+    console.print(table)
+    for path in data.missing[:SHOWN]:
+        console.print(f"missing: {path}", soft_wrap=True)
+    for overlap in data.overlaps:
+        console.print(f"overlap: {overlap}", soft_wrap=True)
+
+
+def _labels(feed: FeedSummary) -> str:
+    if not feed.coverage:
+        return "none"
+    return "\n".join(_coverage(task, coverage, feed.samples) for task, coverage in feed.coverage.items())
+
+
+def _coverage(task: str, coverage: Coverage, samples: int) -> str:
+    partly = f" (+{coverage.partly:,} in part)" if coverage.partly else ""
+    share = f"{coverage.labelled / samples:.0%}" if samples else "none"
+    return f"{task} {coverage.labelled:,} = {share}{partly}{_summary(coverage.summary)}"
+
+
+def _summary(summary: Mapping[str, Any]) -> str:
+    text = ""
+    for values in summary.values():
+        parts = [f"{name} {_value(value)}" for name, value in values.items()]
+        text += "".join(f"\n  {', '.join(parts[start : start + 4])}" for start in range(0, len(parts), 4))
+    return text
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{value['min']:.2f} .. {value['max']:.2f} (mean {value['mean']:.2f})"
+    return f"{value:,}" if isinstance(value, int) else str(value)
