@@ -50,7 +50,8 @@ def structure_table(cls: type[T], value: Any, converter: cattrs.Converter) -> T:
         arguments[extra] = others
     else:
         found += [((key,), f"unknown key{suggestion(key, known)}") for key in others]
-    found += _broken_rules(cls, fields, arguments)
+    wrong = {path[0] for path, _ in found}
+    found += _broken_rules(cls, {k: field for k, field in fields.items() if k not in wrong}, arguments)
     if found:
         raise Problems(found)
     return _construct(cls, arguments)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import attrs
 import numpy as np
+import torch
 from torch import Tensor
 
 from mtl_toolkit import DataError, DataFacts, Dataset, Head, Labels, Samples, hookimpl, suggestion
@@ -114,7 +116,8 @@ class FaceSamples(Samples):
             class_weights=self._weights,
             faces_per_identity=recipe.faces_per_identity,
         )
-        return render(faces, self._size)
+        with _one_thread():
+            return render(faces, self._size)
 
     def id(self, index: int) -> str:
         """The face's index."""
@@ -136,6 +139,17 @@ class FaceSamples(Samples):
             kind: everything if kind in recipe.labels else extra if kind in recipe.extra_labels else nothing
             for kind in kinds
         }
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Drawing is many small operations: threads gain little, and lose much where cores are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _expressions(head: Head, drawn: np.ndarray, shown: np.ndarray) -> Labels:

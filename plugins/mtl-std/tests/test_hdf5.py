@@ -20,9 +20,10 @@ from mtl_std.hdf5 import Hdf5, class_ids, target_values
 from mtl_std.multi_label import MultiLabel
 from mtl_std.packed import PackedLabels
 from mtl_std.packing import write_packed
-from mtl_toolkit import DataError, DataFacts, Head, LiveStream, Samples, UnreadableSampleError, collate
 from PIL import Image
 from torch.utils.data import DataLoader
+
+from mtl_toolkit import DataError, DataFacts, Head, LiveStream, Samples, UnreadableSampleError, collate
 
 CLASSES = ("neutral", "happiness", "sadness")
 EXPR = Classification(classes=CLASSES, label="expression")

@@ -20,8 +20,9 @@ from mtl_std.label_columns import LabelColumns, parse_classes, rescale
 from mtl_std.multi_label import MultiLabel
 from mtl_std.pictures import decode
 from mtl_std.regression import Regression
-from mtl_toolkit import DataError, DataFacts, Head, LiveStream, Samples, UnreadableSampleError, collate
 from PIL import Image
+
+from mtl_toolkit import DataError, DataFacts, Head, LiveStream, Samples, UnreadableSampleError, collate
 
 EXPR = Classification(classes=("neutral", "happiness", "sadness"))
 VA = BinnedRegression(axes=("valence", "arousal"), range=(-1, 1))
