@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from importlib import import_module
 
 import click
@@ -67,7 +68,7 @@ def entry() -> None:
         code = 130
     except UserError as error:
         if "--traceback" in sys.argv:
-            raise
+            traceback.print_exception(error)
         for problem in error.problems:
             click.echo(f"error: {problem}", err=True)
         code = error.exit_code

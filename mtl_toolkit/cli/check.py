@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import ConfigError, DataError, UserError
 from .options import config_options, load
 
 if TYPE_CHECKING:
@@ -15,8 +18,6 @@ if TYPE_CHECKING:
 
     from ..data import Coverage, FeedSummary
     from ..pipeline import StageData
-
-SHOWN = 20  # missing files named one by one
 
 
 @click.command()
@@ -35,24 +36,42 @@ def check(
     loaded = load(config, overrides, disabled)
     from ..pipeline import DataSource, check_network, check_options, inspect_stage, require_sound
 
-    check_options(loaded.config)
-    check_network(loaded.config)
+    problems: list[str] = []
+    with _collecting(problems):
+        check_options(loaded.config)
+    with _collecting(problems):
+        check_network(loaded.config)
     source = DataSource(loaded.config)
-    stages = [inspect_stage(source, stage) for stage in loaded.config.stages]
+    stages: list[StageData] = []
+    for stage in loaded.config.stages:
+        with _collecting(problems):
+            stages.append(inspect_stage(source, stage))
     console = make_console()
     for group in _alike(stages):
         _print_stages(console, group)
     for data in stages:
-        require_sound(data)
-    console.print(f"{config.name}: {len(stages)} stages, ready to run", highlight=False)
+        with _collecting(problems):
+            require_sound(data)
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+    console.print(f"{config.name}: {_number(len(stages), 'stage')}, ready to run")
+
+
+@contextlib.contextmanager
+def _collecting(problems: list[str]) -> Iterator[None]:
+    """Keep the problems of one check, and go on to the next."""
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        problems += error.problems
 
 
 def make_console() -> Console:
     """Standard output; where it is no terminal, wide enough that nothing is cut."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=160, highlight=False)
+    width = None if sys.stdout.isatty() else 160
+    return Console(width=width, markup=False, highlight=False, emoji=False)
 
 
 def _alike(stages: Sequence[StageData]) -> list[list[StageData]]:
@@ -68,7 +87,7 @@ def _print_stages(console: Console, stages: Sequence[StageData]) -> None:
 
     data = stages[0]
     names = ", ".join(one.stage.name for one in stages)
-    console.print(f"\n[bold]{names}[/bold]: {data.steps} steps an epoch")
+    console.print(f"\n{names}: {_number(data.steps, 'step')} an epoch", style="bold")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", "feed", "task", "samples", "a step", "labels"):
         table.add_column(heading, justify="right" if heading in ("samples", "a step") else "left")
@@ -80,10 +99,9 @@ def _print_stages(console: Console, stages: Sequence[StageData]) -> None:
         for feed, size in zip(feeds, rows, strict=True):
             table.add_row(what, feed.title, feed.task, f"{feed.samples:,}", size, _labels(feed))
     console.print(table)
-    for path in data.missing[:SHOWN]:
-        console.print(f"missing: {path}", soft_wrap=True)
-    for overlap in data.overlaps:
-        console.print(f"overlap: {overlap}", soft_wrap=True)
+    if any(one.stage.allow_overlap for one in stages):
+        for overlap in data.overlaps:
+            console.print(f"allowed overlap: {overlap}", soft_wrap=True)
 
 
 def _labels(feed: FeedSummary) -> str:
@@ -104,6 +122,10 @@ def _summary(summary: Mapping[str, Any]) -> str:
         parts = [f"{name} {_value(value)}" for name, value in values.items()]
         text += "".join(f"\n  {', '.join(parts[start : start + 4])}" for start in range(0, len(parts), 4))
     return text
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _value(value: Any) -> str:

@@ -23,7 +23,8 @@ def config_options(command: F) -> F:
             help="Override one value: --set stages.teacher.epochs=3.",
         ),
         click.option(
-            "--disable-plugin", "disabled", multiple=True, metavar="DIST:EP", help="Switch off an entry point."
+            "--disable-plugin", "disabled", multiple=True, metavar="DIST:EP",
+            help="Switch off an entry point.",
         ),
         click.option("--traceback", is_flag=True, help="Show the traceback of an error."),
     )

@@ -187,8 +187,10 @@ def target_values(stored: PackedLabels, head: Head, dropped: Collection[str] = (
 
 def check_range(values: np.ndarray, span: tuple[float, float] | None) -> None:
     """Raise a ValueError if a value that is not missing lies outside the stored range."""
-    wrong = values[(values < span[0]) | (values > span[1])] if span else []
-    if span and len(wrong):
+    if span is None:
+        return
+    wrong = values[(values < span[0]) | (values > span[1])]
+    if len(wrong):
         raise ValueError(f"must lie in the stored range [{span[0]:g}, {span[1]:g}] (got {wrong[0]:g})")
 
 

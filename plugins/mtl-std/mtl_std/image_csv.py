@@ -70,7 +70,6 @@ class ImageCsv(Dataset):
                 problems.add(f"task {task!r}: {error}")
         problems.check()
         table = self._read(parsers, problems)
-        problems.check()
         if self.duplicates == "error":
             find_duplicates(table, problems)
             problems.check()

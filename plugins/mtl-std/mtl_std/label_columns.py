@@ -17,6 +17,13 @@ LabelKind = Literal["class", "shares", "yes-no", "values"]
 Parser = Callable[[Mapping[str, Cells], ProblemList], np.ndarray]
 Span = tuple[float, float]
 
+UNUSED: Mapping[LabelKind, tuple[str, ...]] = {  # options that mean nothing for a kind of label
+    "class": ("range",),
+    "shares": ("classes", "order", "range"),
+    "yes-no": ("classes", "order"),
+    "values": ("classes", "order"),
+}
+
 
 @attrs.frozen(kw_only=True)
 class LabelColumns:
@@ -68,7 +75,7 @@ class LabelColumns:
         wanted = head.target_shape[0] if head.target_shape else 1
         if len(self.names) != wanted:
             raise ValueError(f"the task needs {wanted} columns (got {len(self.names)})")
-        for option in ("classes", "order") if kind != "class" else ("range",):
+        for option in UNUSED[kind]:
             if getattr(self, option):
                 raise ValueError(f"the task's labels are of the kind {kind!r}, which has no {option}")
         if kind == "class":

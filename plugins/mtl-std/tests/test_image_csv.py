@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -459,6 +460,16 @@ def test_a_picture_is_turned_upright(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert decode(encoded(RED, kind, exif=exif)).shape == (3, 20, 10)
+
+
+def test_without_torchvision_s_decoder_pictures_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PIL takes its place: upright, and with the same pixels but for rounding."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(NOISE.resize((20, 10)), "JPEG", quality=95, exif=exif)
+    expected = decode(content)
+    monkeypatch.setitem(sys.modules, "torchvision.io", None)
+    assert (decode(content).int() - expected.int()).abs().max() <= 2
 
 
 def test_scaling_down_averages_over_the_pixels_left_out(tmp_path: Path) -> None:
