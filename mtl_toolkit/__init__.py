@@ -9,9 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import validators
     from .batch import Batch, Count, HeadOutput, Labels, Sample
-    from .config import Config, load_config
+    from .config import Config, Loaded, check_config, config_from, load_config
     from .data import (
+        CachedSamples,
         ConcatSamples,
         LiveStream,
         SequentialPlan,
@@ -20,10 +22,20 @@ if TYPE_CHECKING:
         TrainPlan,
         collate,
     )
-    from .errors import ConfigError, DataError, PluginError, RunError, UnreadableSampleError, UserError, suggestion
+    from .errors import (
+        ConfigError,
+        DataError,
+        PluginError,
+        RunError,
+        UnreadableSampleError,
+        UserError,
+        suggestion,
+    )
     from .hookspecs import EpochFinished, StageFinished, StageStarted, hookimpl
-    from .model import MultiTaskModel, Preprocessing, build_model
+    from .metrics import FeedMetrics
+    from .model import MultiTaskModel, Normalise, Preprocessing, build_model
     from .objective import Losses, Objective, StreamTask
+    from .pipeline import Screen, TrainedStage, load_stage, run
     from .plugin import (
         Architecture,
         Backbone,
@@ -39,12 +51,75 @@ if TYPE_CHECKING:
         TeacherLoss,
     )
     from .registry import Registry
-    from . import validators
+    from .trainer import Feed, Interrupted, Progress, Trainer
+
+__all__ = [
+    "Architecture",
+    "Backbone",
+    "Balancer",
+    "Batch",
+    "CachedSamples",
+    "ConcatSamples",
+    "Config",
+    "ConfigError",
+    "Count",
+    "DataError",
+    "DataFacts",
+    "Dataset",
+    "EpochFinished",
+    "Feed",
+    "FeedMetrics",
+    "Head",
+    "HeadOutput",
+    "Interrupted",
+    "Labels",
+    "LiveStream",
+    "Loaded",
+    "Loss",
+    "Losses",
+    "Metric",
+    "MultiTaskModel",
+    "Normalise",
+    "Objective",
+    "PluginError",
+    "Preprocessing",
+    "Progress",
+    "Recipe",
+    "Registry",
+    "RunError",
+    "Sample",
+    "Sampler",
+    "Samples",
+    "Screen",
+    "SequentialPlan",
+    "StageFinished",
+    "StageStarted",
+    "StreamLoader",
+    "StreamTask",
+    "TeacherLoss",
+    "TensorSamples",
+    "TrainPlan",
+    "TrainedStage",
+    "Trainer",
+    "UnreadableSampleError",
+    "UserError",
+    "build_model",
+    "check_config",
+    "collate",
+    "config_from",
+    "hookimpl",
+    "load_config",
+    "load_stage",
+    "run",
+    "suggestion",
+    "validators",
+]
 
 _MODULES = {
     "batch": ("Batch", "Count", "HeadOutput", "Labels", "Sample"),
-    "config": ("Config", "load_config"),
+    "config": ("Config", "Loaded", "check_config", "config_from", "load_config"),
     "data": (
+        "CachedSamples",
         "ConcatSamples",
         "LiveStream",
         "SequentialPlan",
@@ -53,10 +128,20 @@ _MODULES = {
         "TrainPlan",
         "collate",
     ),
-    "errors": ("ConfigError", "DataError", "PluginError", "RunError", "UnreadableSampleError", "UserError", "suggestion"),
+    "errors": (
+        "ConfigError",
+        "DataError",
+        "PluginError",
+        "RunError",
+        "UnreadableSampleError",
+        "UserError",
+        "suggestion",
+    ),
     "hookspecs": ("EpochFinished", "StageFinished", "StageStarted", "hookimpl"),
-    "model": ("MultiTaskModel", "Preprocessing", "build_model"),
+    "metrics": ("FeedMetrics",),
+    "model": ("MultiTaskModel", "Normalise", "Preprocessing", "build_model"),
     "objective": ("Losses", "Objective", "StreamTask"),
+    "pipeline": ("Screen", "TrainedStage", "load_stage", "run"),
     "plugin": (
         "Architecture",
         "Backbone",
@@ -72,10 +157,9 @@ _MODULES = {
         "TeacherLoss",
     ),
     "registry": ("Registry",),
+    "trainer": ("Feed", "Interrupted", "Progress", "Trainer"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
-
-__all__ = sorted([*_HOME, "validators"])  # noqa: PLE0605 - one list of names, not two
 
 
 def __getattr__(name: str) -> Any:

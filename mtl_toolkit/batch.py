@@ -46,7 +46,7 @@ class Labels:
 
     def complete(self) -> np.ndarray:
         """Rows whose label is there in full: bool [samples]."""
-        return self.valid.reshape(len(self), -1).all(axis=1)
+        return np.asarray(self.valid.reshape(len(self), -1).all(axis=1))
 
 
 @attrs.frozen(eq=False)

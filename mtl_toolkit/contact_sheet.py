@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .errors import DataError, UnreadableSampleError, suggestion
 from .files import saving
 from .plugin import Head, Samples
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def pick(
@@ -54,13 +58,15 @@ def draw_sheet(
         axis.set_axis_off()
     for axis, index in zip(axes, chosen, strict=False):
         _draw(axis, samples, heads, index)
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.995, bottom=0.04 * lines / rows + 0.01, hspace=0.16 * lines)
+    figure.subplots_adjust(
+        left=0.01, right=0.99, top=0.995, bottom=0.04 * lines / rows + 0.01, hspace=0.16 * lines
+    )
     with saving(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
 
 
-def _draw(axis: object, samples: Samples, heads: Mapping[str, Head], index: int) -> None:
+def _draw(axis: Axes, samples: Samples, heads: Mapping[str, Head], index: int) -> None:
     text = []
     for task, labels in samples.labels().items():
         if task in heads:
@@ -71,7 +77,13 @@ def _draw(axis: object, samples: Samples, heads: Mapping[str, Head], index: int)
     except UnreadableSampleError:
         picture = np.full((8, 8, 3), 255, np.uint8)
         text = ["unreadable", samples.id(index)]
-    axis.imshow(picture, interpolation="nearest")  # type: ignore[attr-defined]
-    axis.text(  # type: ignore[attr-defined]
-        0.5, -0.03, "\n".join(text), transform=axis.transAxes, ha="center", va="top", fontsize=6  # type: ignore[attr-defined]
+    axis.imshow(picture, interpolation="nearest")
+    axis.text(
+        0.5,
+        -0.03,
+        "\n".join(text),
+        transform=axis.transAxes,
+        ha="center",
+        va="top",
+        fontsize=6,
     )

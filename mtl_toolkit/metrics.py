@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,34 +32,37 @@ class FeedMetrics:
     ) -> None:
         self.device = torch.device("cpu" if torch.device(device).type == "mps" else device)
         self.tasks = tuple(heads)
-        self._live: list[tuple[str, str, LiveMetric]] = []
-        for task, head in heads.items():
-            for metric in (metrics or {}).get(task) or head.default_metrics():
-                self._live.append((task, f"{title}/{task}", _named(metric, head).to(self.device)))
+        self._live = [
+            _Live(task, f"{title}/{task}", metric.name, metric.build(head).to(self.device))
+            for task, head in heads.items()
+            for metric in (metrics or {}).get(task) or head.default_metrics()
+        ]
 
     def update(self, outputs: Mapping[str, HeadOutput], batch: Batch) -> None:
         """Add a batch."""
-        for task, _, live in self._live:
-            values, features = outputs[task]
+        for one in self._live:
+            values, features = outputs[one.task]
             output = HeadOutput(values.float().to(self.device), features.float().to(self.device))
-            live.update(output, batch.targets[task].to(self.device), batch.masks[task].to(self.device))
+            target, mask = batch.targets[one.task], batch.masks[one.task]
+            one.metric.update(output, target.to(self.device), mask.to(self.device))
 
     def compute(self) -> dict[str, float]:
         """The values over all processes, by "<feed>/<task>/<metric>"."""
         found: dict[str, float] = {}
-        for _, prefix, live in self._live:
-            values: Mapping[str, Tensor] | Tensor = live.compute()
-            named = values if isinstance(values, Mapping) else {live.mtl_name: values}
-            found |= {f"{prefix}/{name}": float(value) for name, value in named.items()}
+        for one in self._live:
+            values: Mapping[str, Tensor] | Tensor = one.metric.compute()
+            named = values if isinstance(values, Mapping) else {one.name: values}
+            found |= {f"{one.prefix}/{name}": float(value) for name, value in named.items()}
         return found
 
     def reset(self) -> None:
         """Forget everything, for the next epoch."""
-        for _, _, live in self._live:
-            live.reset()
+        for one in self._live:
+            one.metric.reset()
 
 
-def _named(metric: Metric, head: Head) -> LiveMetric:
-    live = metric.build(head)
-    live.mtl_name = metric.name
-    return live
+class _Live(NamedTuple):
+    task: str
+    prefix: str
+    name: str
+    metric: LiveMetric

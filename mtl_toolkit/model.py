@@ -84,7 +84,9 @@ def preprocessing_of(model: Model) -> Preprocessing:
     mean, std = model.backbone.statistics()
     mean, std = model.mean or mean, model.std or std
     if len(mean) != len(std):
-        raise ConfigError(f"model.mean: must have as many values as model.std (got {len(mean)} and {len(std)})")
+        raise ConfigError(
+            f"model.mean: must have as many values as model.std (got {len(mean)} and {len(std)})"
+        )
     return Preprocessing(model.image_size, tuple(mean), tuple(std))
 
 
@@ -98,7 +100,8 @@ def build_model(model: Model, heads: Mapping[str, Head], *, weights: bool = True
     """
     build = functools.partial(model.backbone.build, model.image_size, weights=weights)
     trunk = model.architecture.build(build, list(heads))
-    modules = {task: head.build(trunk.num_features[task]) for task, head in heads.items()}
+    sizes: Mapping[str, int] = trunk.num_features  # type: ignore[assignment] # a trunk's own attribute
+    modules = {task: head.build(sizes[task]) for task, head in heads.items()}
     preprocessing = preprocessing_of(model)
     return MultiTaskModel(trunk, modules, Normalise(preprocessing.mean, preprocessing.std))
 
@@ -106,7 +109,7 @@ def build_model(model: Model, heads: Mapping[str, Head], *, weights: bool = True
 def parameter_groups(
     model: MultiTaskModel, backbone: Mapping[str, Any], heads: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Two optimizer groups with options of their own: the trunk, and the heads; frozen parameters left out."""
+    """Optimizer groups with options of their own: the trunk, and the heads; without frozen parameters."""
     parts = {"backbone": (model.trunk, backbone), "heads": (model.heads, heads)}
     groups = []
     for name, (module, options) in parts.items():

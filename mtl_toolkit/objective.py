@@ -4,8 +4,8 @@ The rule is that of Vu, Beurton-Aimar and Marchand (ICCV Workshops 2021), for an
 
 * rows that have the label: the ground-truth losses, and the teacher losses with their `weight`;
 * rows that lack it: the teacher losses with their `unlabelled_weight`;
-* a stream's term for a task is the mean of the groups that have rows, taken per unit (axis, action unit),
-  and the units are summed or averaged as the head says;
+* a stream's term for a task is the mean of the groups that have rows (and a loss), taken per unit (axis,
+  action unit), and the units are summed or averaged as the head says;
 * a task's loss is the mean of its streams' terms.
 
 A task with no term in a step is absent from the result: never NaN, never a zero that pulls.
@@ -13,7 +13,9 @@ A task with no term in a step is absent from the result: never NaN, never a zero
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import attrs
 import torch
@@ -37,7 +39,9 @@ class Losses:
 
     Attributes:
         tasks: scalar losses with gradient, by task (or separate combined task); only those present.
-        terms: every term without gradient and weight, by "stream/task/ground-truth" or "stream/task/<loss>".
+        terms: every term without gradient, by name: "stream/task/ground-truth" is the sum of the ground-truth
+            losses with their weights; "stream/task/<loss>" and "stream/task/<loss>-unlabelled" are a teacher
+            loss on the labelled rows and on the others, without its weights.
     """
 
     tasks: Mapping[str, Tensor]
@@ -75,12 +79,13 @@ class Objective(nn.Module):
         self.heads = dict(heads)
         self.streams = tuple(streams)
         self.sharing = sharing
-        self.needs_teacher = any(isinstance(loss, TeacherLoss) for loss in extra)
-        self.terms = nn.ModuleDict()
+        self._terms: dict[str, TaskTerms] = {}
         for task, head in heads.items():
             if not head.members:
                 own = (losses or {}).get(task) or head.default_losses()
-                self.terms[task] = TaskTerms(head, [*own, *extra], ground_truth_weight)
+                self._terms[task] = TaskTerms(head, [*own, *extra], ground_truth_weight)
+        self.stateful = nn.ModuleList(module for terms in self._terms.values() for module in terms.modules)
+        self.needs_teacher = any(terms.teacher for terms in self._terms.values())
 
     def forward(
         self,
@@ -103,13 +108,14 @@ class Objective(nn.Module):
         parts: dict[tuple[str, str], list[Tensor]] = {}
         logged: dict[str, Tensor] = {}
         for index, stream in enumerate(self.streams):
-            for task in self.terms:
-                term = self._stream_term(index, task, outputs, batch, teacher or {}, logged)
+            for task in self._terms:
+                term, named = self._stream_term(index, task, outputs, batch, teacher or {})
+                logged |= {f"{stream.name}/{task}/{name}": value for name, value in named.items()}
                 if term is not None:
                     parts.setdefault((self._loss_name(stream, task), task), []).append(term)
         tasks: dict[str, Tensor] = {}
         for (name, _), terms in parts.items():
-            mean = sum(terms[1:], start=terms[0]) / len(terms)
+            mean = _total(terms) / len(terms)
             tasks[name] = tasks[name] + mean if name in tasks else mean
         return Losses(tasks, logged)
 
@@ -124,22 +130,19 @@ class Objective(nn.Module):
         outputs: Mapping[str, HeadOutput],
         batch: Batch,
         teacher: Mapping[str, HeadOutput],
-        logged: dict[str, Tensor],
-    ) -> Tensor | None:
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
         rows = batch.rows(index)
         if task not in outputs or rows.start == rows.stop:
-            return None
-        term, named = self.terms[task](
+            return None, {}
+        return self._terms[task](
             _cut(outputs[task], rows),
             self._group(index, task, batch, rows),
             _cut(teacher[task], rows) if task in teacher else None,
         )
-        logged.update({f"{self.streams[index].name}/{task}/{name}": value for name, value in named.items()})
-        return term
 
     def _group(self, index: int, task: str, batch: Batch, rows: slice) -> Group:
         stream, head = self.streams[index], self.heads[task]
-        own = task == stream.task or task in self.heads[stream.task].members
+        own = task in (stream.task, *self.heads[stream.task].members)
         if task in batch.masks and (own or self.sharing):
             mask = batch.masks[task][rows]
             return Group(batch.targets[task][rows], mask, head.unit_mask(mask), batch.counts[index, task])
@@ -158,58 +161,82 @@ class Group:
     count: Count
 
 
-class TaskTerms(nn.Module):
+class Part(NamedTuple):
+    """A loss on the labelled or the unlabelled rows of a stream."""
+
+    name: str
+    weight: float
+    value: Tensor  # a scalar, or [units]
+    units: Tensor  # bool [units]: those that have rows
+
+
+class TaskTerms:
     """The losses of one task, and how they make the term of one stream."""
 
     def __init__(self, head: Head, losses: Sequence[Loss], ground_truth_weight: float) -> None:
-        super().__init__()
         self.head = head
         self.ground_truth_weight = ground_truth_weight
         built = [(loss, loss.build(head)) for loss in losses]
-        self.with_state = nn.ModuleList(live for _, live in built if isinstance(live, nn.Module))
+        self.modules = [live for _, live in built if isinstance(live, nn.Module)]
         self.labels = [(one, live) for one, live in built if not isinstance(one, TeacherLoss)]
-        self.teacher = [(one, live) for one, live in built if isinstance(one, TeacherLoss)]
+        teacher = [(one, live) for one, live in built if isinstance(one, TeacherLoss)]
+        names = _distinct(one.name for one, _ in teacher)
+        self.teacher = [(name, one, live) for name, (one, live) in zip(names, teacher, strict=True)]
 
-    def forward(
+    def __call__(
         self, output: HeadOutput, group: Group, teacher: HeadOutput | None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """The stream's weighted term (None if no group has rows), and its parts by name, unweighted."""
-        labelled: list[Tensor] = []
-        unlabelled: list[Tensor] = []
+        """The stream's weighted term (None if no group has rows and a loss), and its parts by name."""
+        labelled = list(self._on_labelled(output, group, teacher)) if group.count.valid else []
+        unlabelled = list(self._on_unlabelled(output, group, teacher)) if group.count.missing else []
         named: dict[str, Tensor] = {}
+        for part in (*labelled, *unlabelled):
+            value = self._combine(part.value, part.units).detach()
+            named[part.name] = named[part.name] + value if part.name in named else value
+        sides = [side for side in (labelled, unlabelled) if side]
+        return self._mean(sides) if sides else None, named
 
-        def add(name: str, weight: float, value: Tensor, *, missing: bool = False) -> None:
-            named[name] = self._combine(value, ~group.units if missing else group.units).detach()
-            (unlabelled if missing else labelled).append(weight * value)
+    def _on_labelled(self, output: HeadOutput, group: Group, teacher: HeadOutput | None) -> Iterator[Part]:
+        units = group.units.any(0)
+        for one, live in self.labels if self.ground_truth_weight else ():
+            value = one.weight * self._checked(one, live(output, group.target, group.mask))
+            yield Part("ground-truth", self.ground_truth_weight, value, units)
+        for name, one, live in self.teacher if teacher is not None else ():
+            if one.weight:
+                yield Part(name, one.weight, self._checked(one, live(output, teacher, group.units)), units)
 
-        if group.count.valid and self.ground_truth_weight:
-            values = [one.weight * live(output, group.target, group.mask) for one, live in self.labels]
-            add("ground-truth", self.ground_truth_weight, _total(values))
-        for one, live in self.teacher if teacher is not None else ():
-            if group.count.valid and one.weight:
-                add(one.name, one.weight, live(output, teacher, group.units))
-            if group.count.missing and one.unlabelled_weight:
-                value = live(output, teacher, ~group.units)
-                add(f"{one.name}-unlabelled", one.unlabelled_weight, value, missing=True)
-        return self._mean_of_groups(labelled, unlabelled, group.units), named
+    def _on_unlabelled(self, output: HeadOutput, group: Group, teacher: HeadOutput | None) -> Iterator[Part]:
+        missing = ~group.units
+        for name, one, live in self.teacher if teacher is not None else ():
+            if one.unlabelled_weight:
+                value = self._checked(one, live(output, teacher, missing))
+                yield Part(f"{name}-unlabelled", one.unlabelled_weight, value, missing.any(0))
 
-    def _mean_of_groups(
-        self, labelled: list[Tensor], unlabelled: list[Tensor], units: Tensor
-    ) -> Tensor | None:
-        if not (labelled and unlabelled):
-            alone = labelled or unlabelled
-            return self._combine(_total(alone), units if labelled else ~units) if alone else None
-        both = _total(labelled) + _total(unlabelled)
-        if both.ndim == 0 or len(self.head.units) == 1:
-            return self._combine(both, units) / 2
-        groups = units.any(0).to(both.dtype) + (~units).any(0).to(both.dtype)
-        return self._combine(both / groups, torch.ones_like(units))
+    def _mean(self, sides: Sequence[Sequence[Part]]) -> Tensor:
+        """The mean of the groups, unit by unit, or of whole groups where a loss gives a scalar."""
+        parts = [part for side in sides for part in side]
+        if any(part.value.ndim == 0 for part in parts):
+            return _total([part.weight * self._combine(part.value, part.units) for part in parts]) / len(
+                sides
+            )
+        groups = torch.stack([side[0].units for side in sides]).sum(0)
+        total = _total([part.weight * part.value for part in parts])
+        return self._combine(total / groups.clamp(min=1), groups > 0)
 
     def _combine(self, value: Tensor, units: Tensor) -> Tensor:
-        """Sum the units, or average those that have a label; a scalar is the whole task's already."""
+        """Sum the units, or average those that have rows; a scalar is the whole task's already."""
         if value.ndim == 0 or self.head.combine == "sum":
             return value.sum()
-        return value.sum() / units.any(0).sum().clamp(min=1)
+        return value.sum() / units.sum().clamp(min=1)
+
+    def _checked(self, loss: Loss, value: Tensor) -> Tensor:
+        units = len(self.head.units)
+        if value.shape not in ((), (units,)):
+            raise ValueError(
+                f"loss {loss.name!r} must give a scalar or one value per unit, {units} in all "
+                f"(got shape {tuple(value.shape)})"
+            )
+        return value
 
 
 def _cut(output: HeadOutput, rows: slice) -> HeadOutput:
@@ -217,7 +244,12 @@ def _cut(output: HeadOutput, rows: slice) -> HeadOutput:
 
 
 def _total(values: Sequence[Tensor]) -> Tensor:
-    """Add up values per unit; where one is a scalar, the others are summed to scalars first."""
-    if any(value.ndim == 0 for value in values):
-        values = [value.sum() for value in values]
     return sum(values[1:], start=values[0])
+
+
+def _distinct(names: Iterable[str]) -> Iterator[str]:
+    """Number a name from its second time on: "kl", "kl-2"."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name}-{seen[name]}"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .batch import HeadOutput, Labels, Sample
 
     LiveLoss = Callable[[HeadOutput, Any, Tensor], Tensor]
+    Indices = Sequence[int] | np.ndarray
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +43,7 @@ class Loss(Recipe):
 
     @abc.abstractmethod
     def build(self, head: Head) -> LiveLoss:
-        """Return `callable(output, target, mask)`: a plain function, or an `nn.Module` with parameters or state.
+        """Return `callable(output, target, mask)`: a plain function, or an `nn.Module` with parameters.
 
         `output` is a `HeadOutput`, `target` has the head's target type, `mask` is bool in the shape of the
         target. Rows outside the mask hold anything, NaN included, and must change neither the value nor
@@ -81,7 +82,8 @@ class Metric(Recipe):
     def build(self, head: Head) -> LiveMetric:
         """Return a torchmetrics metric with `update(output, target, mask)`, arguments as in `Loss.build`.
 
-        `compute()` returns one scalar, reported under the recipe's name, or a mapping of `outputs` to scalars.
+        `compute()` returns one scalar, reported under the recipe's name, or a mapping of `outputs` to
+        scalars.
         """
 
 
@@ -207,7 +209,7 @@ class Samples(abc.ABC):
         """The labels by task, for the tasks that the dataset knows."""
 
     @abc.abstractmethod
-    def read(self, indices: Sequence[int]) -> Tensor:
+    def read(self, indices: Indices) -> Tensor:
         """Read the inputs of some samples: [len(indices), ...], for pictures uint8 [n, 3, size, size].
 
         Raises:
@@ -334,6 +336,5 @@ class Balancer(Recipe):
 
 
 KINDS: Mapping[str, type[Recipe]] = {
-    recipe.kind: recipe
-    for recipe in (Architecture, Backbone, Balancer, Dataset, Head, Loss, Metric, Sampler)
+    recipe.kind: recipe for recipe in (Architecture, Backbone, Balancer, Dataset, Head, Loss, Metric, Sampler)
 }

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto;
+       padding: 0 1rem; }
+h1 { font-size: 1.6rem; } 
+h2 { font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #e4e4e4; text-align: right; }
 th { font-weight: 600; vertical-align: bottom; } th:first-child, td:first-child { text-align: left; }
@@ -70,7 +72,11 @@ def _stage(stage: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> str
     )
     if stage.get("skipped_samples"):
         facts += f"; {stage['skipped_samples']} unreadable samples skipped"
-    picture = f'<img alt="losses and metrics" src="data:image/png;base64,{_plots(stage, epochs)}">' if epochs else ""
+    picture = (
+        f'<img alt="losses and metrics" src="data:image/png;base64,{_plots(stage, epochs)}">'
+        if epochs
+        else ""
+    )
     return f"<h2>{html.escape(stage['name'])}</h2><p>{facts}</p>{picture}"
 
 
@@ -90,6 +96,8 @@ def _plots(stage: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> str
 
 
 def _lines(axes: Axes, what: str, epochs: Sequence[Mapping[str, Any]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     names = list(dict.fromkeys(name for record in epochs for name in record[what]))
     for number, name in enumerate(names):
         points = [(record["epoch"], record[what][name]) for record in epochs if name in record[what]]
@@ -98,6 +106,6 @@ def _lines(axes: Axes, what: str, epochs: Sequence[Mapping[str, Any]]) -> None:
     axes.set_title(what, fontsize=10)
     axes.set_xlabel("epoch")
     axes.grid(alpha=0.25)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if names:
         axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

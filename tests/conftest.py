@@ -290,3 +290,20 @@ def kit(packages: Packages) -> Packages:
 def loss_source() -> Callable[..., str]:
     """Make the source of a plugin with one loss."""
     return loss_module
+
+
+@pytest.fixture
+def mtl(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: (exit code, standard output, standard error)."""
+    from mtl_toolkit.cli import entry
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mtl", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            entry()
+        written = capsys.readouterr()
+        return stopped.value.code, written.out, written.err
+
+    return run

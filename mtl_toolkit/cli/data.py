@@ -32,8 +32,13 @@ def data() -> None:
 @config_options
 @click.argument("dataset", required=False)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("sheet.png"), show_default=True,
-    callback=_picture_name, help="Picture to write.",
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("sheet.png"),
+    show_default=True,
+    callback=_picture_name,
+    help="Picture to write.",
 )
 @click.option("-n", "--count", type=click.IntRange(1, 400), default=48, show_default=True, help="Pictures.")
 @click.option("--columns", type=click.IntRange(1, 40), default=8, show_default=True)

@@ -19,11 +19,17 @@ def config_options(command: F) -> F:
     decorators = (
         click.argument("config", type=click.Path(path_type=Path)),
         click.option(
-            "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
             help="Override one value: --set stages.teacher.epochs=3.",
         ),
         click.option(
-            "--disable-plugin", "disabled", multiple=True, metavar="DIST:EP",
+            "--disable-plugin",
+            "disabled",
+            multiple=True,
+            metavar="DIST:EP",
             help="Switch off an entry point.",
         ),
         click.option("--traceback", is_flag=True, help="Show the traceback of an error."),

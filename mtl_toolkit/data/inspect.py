@@ -74,7 +74,7 @@ def find_overlap(
         for title, samples in validation:
             values = _values(samples, column)
             for other, known in seen if values is not None else ():
-                common = np.intersect1d(known, values)
+                common = np.intersect1d(known, np.asarray(values))
                 if len(common):
                     examples = tuple(_text(value) for value in common[:3])
                     found.append(Overlap(other, title, column, len(common), examples))
@@ -86,12 +86,12 @@ def fingerprint(samples: Samples) -> str:
     digest = hashlib.sha256(str(len(samples)).encode())
     for task, labels in sorted(samples.labels().items()):
         digest.update(f"{task}/{labels.values.dtype}/{labels.values.shape}".encode())
-        digest.update(np.ascontiguousarray(labels.valid))
-        digest.update(np.ascontiguousarray(np.where(labels.valid, labels.values, 0)))
+        digest.update(labels.valid.tobytes())
+        digest.update(np.where(labels.valid, labels.values, 0).tobytes())
     for column in ("file", "group"):
         values = samples.column(column)
         if values is not None:
-            digest.update(np.ascontiguousarray(values))
+            digest.update(values.tobytes())
     return digest.hexdigest()[:16]
 
 

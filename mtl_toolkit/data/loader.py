@@ -37,7 +37,7 @@ class StreamLoader:
         self._positions = _Positions()
         for stream in plan.streams if workers else ():
             _prepare(stream.samples)
-        self._loader = DataLoader(
+        self._loader: DataLoader[Any] = DataLoader(
             _Steps(plan, heads),  # type: ignore[arg-type]
             batch_size=None,
             collate_fn=_as_it_is,

@@ -58,7 +58,7 @@ class TensorSamples(Samples):
         """The labels by task."""
         return self._labels
 
-    def read(self, indices: Sequence[int]) -> Tensor:
+    def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """The inputs of some samples."""
         return self.inputs[torch.as_tensor(np.asarray(indices))]
 
@@ -78,7 +78,9 @@ class ConcatSamples(Samples):
         self.names = tuple(parts)
         self.parts = tuple(parts.values())
         self.offsets = np.cumsum([0, *(len(part) for part in self.parts)])
-        self._labels = _concatenate([part.labels() for part in self.parts], [len(part) for part in self.parts])
+        self._labels = _concatenate(
+            [part.labels() for part in self.parts], [len(part) for part in self.parts]
+        )
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
@@ -87,7 +89,7 @@ class ConcatSamples(Samples):
         """The labels by task over all parts."""
         return self._labels
 
-    def read(self, indices: Sequence[int]) -> Tensor:
+    def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """Read from each part at once, and put the rows back in the order asked for."""
         wanted = np.asarray(indices)
         owners = np.searchsorted(self.offsets, wanted, side="right") - 1
@@ -139,7 +141,7 @@ class CachedSamples(Samples):
         """The labels of the source."""
         return self.source.labels()
 
-    def read(self, indices: Sequence[int]) -> Tensor:
+    def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """Read what is not there yet, and take the rest from memory."""
         wanted = np.asarray(indices)
         if self._store is None:
@@ -168,7 +170,7 @@ class CachedSamples(Samples):
         for index in range(len(self)) if self._store is None else ():
             try:
                 self.read([index])
-            except Exception:  # noqa: S112 - the loader meets the same error, and says what to do about it
+            except Exception:
                 continue
             return
 

@@ -127,7 +127,7 @@ class SequentialPlan:
     """Every sample once, in order, in consecutive parts over the ranks; for validation."""
 
     def __init__(self, stream: LiveStream, *, rank: int = 0, world: int = 1) -> None:
-        self.streams = (stream,)
+        self.streams: Sequence[LiveStream] = (stream,)
         self._mine = np.array_split(np.arange(len(stream.samples)), world)[rank]
 
     def steps(self) -> int:
@@ -144,9 +144,7 @@ class SequentialPlan:
         return
 
 
-def epoch_steps(
-    streams: Sequence[tuple[int, int]], length: Literal["shortest", "longest"] | int
-) -> int:
+def epoch_steps(streams: Sequence[tuple[int, int]], length: Literal["shortest", "longest"] | int) -> int:
     """Steps in an epoch, from each stream's (samples, rows per step).
 
     "shortest" ends with the last full step of the shortest stream, "longest" once every sample of the

@@ -2,7 +2,7 @@
 
 from .data import DataSource, StageData, check_network, check_options, inspect_stage, require_sound
 from .load import TrainedStage, load_stage
-from .run import run
+from .runner import run
 from .screen import Screen
 
 __all__ = [

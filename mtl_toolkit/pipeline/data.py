@@ -52,7 +52,9 @@ class DataSource:
     def validation(self, feed: Feed, batch_size: int) -> LiveStream:
         """A validation feed, read in order."""
         samples = self.samples(feed, self.config.model.image_size, validation=True)
-        return LiveStream(feed.title, feed.task, samples, lambda generator: generator.permutation(0), batch_size)
+        return LiveStream(
+            feed.title, feed.task, samples, lambda generator: generator.permutation(0), batch_size
+        )
 
     def fingerprints(self, stage: Stage) -> dict[str, str]:
         """A hash of every dataset of a stage."""
@@ -65,6 +67,7 @@ class DataSource:
         return found
 
     def train_size(self, stage: Stage) -> int:
+        """The side at which a stage reads its training pictures."""
         return load_size(stage.augmentation, self.config.model.image_size)
 
     def _dataset(self, name: str, image_size: int, *, validation: bool) -> Samples:
@@ -118,7 +121,10 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
     if problems:
         raise DataError(*problems)
     overlaps = find_overlap(opened["train"], opened["validation"])
-    sizes = [(len(samples), one.batch_size) for (_, samples), one in zip(opened["train"], stage.streams, strict=True)]
+    sizes = [
+        (len(samples), one.batch_size)
+        for (_, samples), one in zip(opened["train"], stage.streams, strict=True)
+    ]
     return StageData(
         stage=stage,
         streams=summaries["train"],
@@ -164,12 +170,13 @@ def _check(name: str, samples: Samples, heads: Mapping[str, Head]) -> None:
             continue
         if labels.values.shape != (len(samples), *head.target_shape):
             raise DataError(
-                f"datasets.{name}: labels of task {task!r} must have shape {(len(samples), *head.target_shape)} "
-                f"(got {labels.values.shape})"
+                f"datasets.{name}: labels of task {task!r} must have shape "
+                f"{(len(samples), *head.target_shape)} (got {labels.values.shape})"
             )
         if labels.values.dtype != head.target_dtype:
             raise DataError(
-                f"datasets.{name}: labels of task {task!r} must be {head.target_dtype} (got {labels.values.dtype})"
+                f"datasets.{name}: labels of task {task!r} must be {head.target_dtype} "
+                f"(got {labels.values.dtype})"
             )
         if problem := head.check_labels(labels):
             raise DataError(f"datasets.{name}: task {task!r}: {problem}")

@@ -43,7 +43,8 @@ class TrainedStage:
     def outputs(self, inputs: Tensor) -> dict[str, HeadOutput]:
         """Raw outputs by task for uint8 pictures [rows, 3, size, size], `size` from the preprocessing."""
         self.model.eval()
-        return self.model(inputs)
+        outputs: dict[str, HeadOutput] = self.model(inputs)
+        return outputs
 
     def predict(self, inputs: Tensor) -> dict[str, Tensor]:
         """Estimates by task: class ids [rows], or values [rows, units]."""

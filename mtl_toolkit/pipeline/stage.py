@@ -328,9 +328,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     if device != "auto" and not available[device]:
         raise RunError(f"device: there is no {device} on this machine")
     try:
-        return Accelerator(
-            cpu=device == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision)
-        )
+        return Accelerator(cpu=device == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
     except ValueError as error:
         raise RunError(f"precision {precision!r}: {error}") from error
 
@@ -345,4 +343,4 @@ def _workers(job: StageJob) -> int:
 
 
 def _pins(job: StageJob) -> bool:
-    return job.accelerator.device.type == "cuda"
+    return bool(job.accelerator.device.type == "cuda")

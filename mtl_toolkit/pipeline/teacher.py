@@ -60,6 +60,7 @@ def load_teachers(
         references: checkpoint folders by task; '' stands for every task.
         heads: the student's tasks.
         preprocessing: the student's.
+        registry: the plugins.
 
     Raises:
         ConfigError: if a teacher lacks a task, or its classes, bins or preprocessing differ.
@@ -91,7 +92,8 @@ def _problems(
         else:
             theirs, ours = teacher.description["tasks"][task]["meaning"], heads[task].meaning()
             problems += [
-                f"teacher {teacher.path}: task {task!r} has {key} {theirs.get(key)!r}, the student {ours.get(key)!r}"
+                f"teacher {teacher.path}: task {task!r} has {key} {theirs.get(key)!r}, "
+                f"the student {ours.get(key)!r}"
                 for key in dict.fromkeys([*theirs, *ours])
                 if theirs.get(key) != ours.get(key)
             ]

@@ -23,7 +23,7 @@ from .progress import PendingTerms, Progress, means_of
 from .schedule import Schedule
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - not an error: a stop that was asked for
     """Training stopped on request, after saving; `signal` is the number of the signal."""
 
     def __init__(self, signal: int) -> None:
@@ -158,7 +158,7 @@ class Trainer:
         if sizes:
             outputs = distributed.gather_outputs(outputs, sizes)
             goal = distributed.gather_outputs(goal, sizes) if goal is not None else None
-        losses = self.objective(outputs, batch, goal)
+        losses: Losses = self.objective(outputs, batch, goal)
         if losses.tasks:
             self.balancer.backward(losses.tasks, outputs, self._scale())
         return losses
@@ -205,7 +205,13 @@ class Trainer:
         progress, losses = self.progress, means_of(self.progress.sums)
         number = progress.epoch + 1
         score = sum(weight * metrics[name] for name, weight in self.select.items())
-        record = {"epoch": number, "losses": losses, "metrics": metrics, "score": score, "rates": self._rates()}
+        record = {
+            "epoch": number,
+            "losses": losses,
+            "metrics": metrics,
+            "score": score,
+            "rates": self._rates(),
+        }
         progress.history.append(record)
         better = not self.select or score > progress.best_score or progress.best_epoch == 0
         if better:
@@ -271,7 +277,8 @@ class Trainer:
         scaler = self.accelerator.scaler
         if scaler is None:
             return share
-        return scaler.scale(torch.full((), share, device=self.accelerator.device))
+        scaled: Tensor = scaler.scale(torch.full((), share, device=self.accelerator.device))
+        return scaled
 
     def _rates(self) -> dict[str, float]:
         return {str(group.get("name", i)): group["lr"] for i, group in enumerate(self.optimizer.param_groups)}

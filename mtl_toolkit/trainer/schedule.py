@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -15,7 +15,7 @@ from ..errors import ConfigError, suggestion
 from ..model import MultiTaskModel, parameter_groups
 
 # Arguments that the trainer fills in: the optimizer itself, and the number of steps.
-FILLED_IN = ("optimizer", "params", "total_steps", "T_max", "last_epoch", "verbose")
+FILLED_IN = ("optimizer", "params", "lr", "total_steps", "T_max", "last_epoch", "verbose")
 
 
 class Schedule:
@@ -91,59 +91,79 @@ def make_optimizer(
     Raises:
         ConfigError: if torch refuses the options, or nothing is left to train.
     """
-    kind = optimizer_class(options.type)
+    kind: Any = optimizer_class(options.type)
     groups = parameter_groups(model, options.backbone, options.heads)
     if extra := list(objective.parameters()):
         groups.append({"params": extra, "name": "losses", **options.heads})
     if not groups:
         raise ConfigError("model: every parameter is frozen; there is nothing to train")
     try:
-        return kind(groups, lr=options.lr, **_plain_options(options.options))
+        optimizer: torch.optim.Optimizer = kind(groups, lr=options.lr, **_plain_options(options.options))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {options.type} refuses its options: {error}") from error
+    return optimizer
 
 
 def option_problems(stage: config.Stage) -> Iterator[tuple[str, str]]:
     """What is wrong with a stage's optimizer and scheduler: (key, message) pairs."""
-    tables: list[tuple[str, Any, Any]] = [("optimizer", stage.optimizer, optimizer_class)]
-    if stage.scheduler.type is not None:
-        tables.append(("scheduler", stage.scheduler, scheduler_class))
-    for key, table, find in tables:
-        try:
-            kind = find(table.type)
-        except ConfigError as error:
-            yield f"{key}.type", str(error)
-            continue
-        signature = inspect.signature(kind.__init__).parameters
-        known = {name: value for name, value in signature.items() if name not in (*FILLED_IN, "self", "lr")}
-        for name in table.options:
-            if name not in known:
-                yield f"{key}.{name}", f"{kind.__name__} has no such option{suggestion(name, known)}"
-        filled = (*FILLED_IN, "self", "lr", "args", "kwargs")
-        for name, value in signature.items():
-            if value.default is inspect.Parameter.empty and name not in (*filled, *table.options):
-                yield key, f"{kind.__name__} needs {name}"
-        for part in ("backbone", "heads") if key == "optimizer" else ():
-            for name in getattr(table, part):
-                if name not in {"lr", *known}:
-                    yield f"{key}.{part}.{name}", f"{kind.__name__} has no such option{suggestion(name, known)}"
+    optimizer, scheduler = stage.optimizer, stage.scheduler
+    yield from _table_problems("optimizer", optimizer.type, optimizer_class, optimizer.options)
+    for part in ("backbone", "heads"):
+        options = {name: value for name, value in getattr(optimizer, part).items() if name != "lr"}
+        yield from _unknown(f"optimizer.{part}", optimizer.type, optimizer_class, options)
+    if scheduler.type is not None:
+        yield from _table_problems("scheduler", scheduler.type, scheduler_class, scheduler.options)
+
+
+def _table_problems(
+    key: str, name: str, find: Callable[[str], type], options: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    try:
+        kind = find(name)
+    except ConfigError as error:
+        yield f"{key}.type", str(error)
+        return
+    yield from _unknown(key, name, find, options)
+    for option, value in inspect.signature(kind).parameters.items():
+        wanted = value.default is inspect.Parameter.empty and value.kind is value.POSITIONAL_OR_KEYWORD
+        if wanted and option not in (*FILLED_IN, *options):
+            yield key, f"{kind.__name__} needs {option}"
+
+
+def _unknown(
+    key: str, name: str, find: Callable[[str], type], options: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    try:
+        kind = find(name)
+    except ConfigError:
+        return
+    known = [option for option in inspect.signature(kind).parameters if option not in FILLED_IN]
+    for option in options:
+        if option not in known:
+            yield f"{key}.{option}", f"{kind.__name__} has no such option{suggestion(option, known)}"
 
 
 def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     """Find an optimizer of torch by name, whatever the case."""
-    return _find(torch.optim, torch.optim.Optimizer, name, "optimizer")
+    found: type[torch.optim.Optimizer] = _find(torch.optim, torch.optim.Optimizer, name, "optimizer")
+    return found
 
 
 def scheduler_class(name: str) -> type[lr_scheduler.LRScheduler]:
     """Find a learning-rate scheduler of torch by name, whatever the case."""
-    return _find(lr_scheduler, lr_scheduler.LRScheduler, name, "learning-rate scheduler")
+    what = "learning-rate scheduler"
+    found: type[lr_scheduler.LRScheduler] = _find(lr_scheduler, lr_scheduler.LRScheduler, name, what)
+    return found
 
 
 def _find(module: Any, base: type, name: str, what: str) -> Any:
     known = {
         key: value
         for key, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, base) and value is not base and not key.startswith("_")
+        if inspect.isclass(value)
+        and issubclass(value, base)
+        and value is not base
+        and not key.startswith("_")
     }
     for key, value in known.items():
         if key.lower() == name.lower():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import attrs
-
 from mtl_std.multi_label import MultiLabel
+
 from mtl_toolkit import Head, hookimpl
 from mtl_toolkit.validators import not_empty, unique
 
@@ -23,9 +23,7 @@ class ActionUnits(MultiLabel):
         validator=[not_empty(), unique()],
         metadata={"doc": "names of the units, in order"},
     )
-    label: str = attrs.field(
-        default="action-units", metadata={"doc": "the name datasets give to this label"}
-    )
+    label: str = attrs.field(default="action-units", metadata={"doc": "the name datasets give to this label"})
 
 
 @hookimpl

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NoReturn
 
 import attrs
+from torch import Tensor
 
 from mtl_toolkit import Head, Labels, Loss, Metric, hookimpl
 from mtl_toolkit.validators import not_empty, unique
+
+NO_OUTPUTS = "a combined head has no outputs of its own; use its members'"
 
 
 @attrs.frozen(kw_only=True)
@@ -56,10 +59,16 @@ class Combined(Head):
         return None
 
     def build(self, features: int) -> NoReturn:  # noqa: ARG002
-        """It has no layers; asking for them is a mistake."""
-        raise TypeError("a combined head has no outputs of its own; use its members'")
+        """It has no layers."""
+        raise TypeError(NO_OUTPUTS)
 
-    estimate = distribution = build
+    def estimate(self, values: Tensor) -> NoReturn:  # noqa: ARG002
+        """It has no outputs."""
+        raise TypeError(NO_OUTPUTS)
+
+    def distribution(self, values: Tensor, temperature: float = 1.0) -> NoReturn:  # noqa: ARG002
+        """It has no outputs."""
+        raise TypeError(NO_OUTPUTS)
 
     def default_losses(self) -> tuple[Loss, ...]:
         """None: the members have them."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
-from torch import Tensor
-from torchmetrics import Metric as LiveMetric
-
 from mtl_std.classification import Classification
-from mtl_std.metrics import OnValidRows, accuracy_of, class_counts, f1_of
+from mtl_std.metrics import accuracy_of, f1_of, from_counts
+from torch import Tensor
+
 from mtl_toolkit import Head, Metric, hookimpl
 from mtl_toolkit.validators import between, not_empty, unique
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric as LiveMetric
 
 EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise")
 
@@ -56,7 +58,7 @@ class ExpressionScore(Metric):
 
     def build(self, head: Head) -> LiveMetric:
         """For heads whose estimate is a class id."""
-        return OnValidRows(head, class_counts(head), self._score)
+        return from_counts(self, head, "classes", self._score)
 
     def _score(self, counts: Tensor) -> dict[str, Tensor]:
         macro_f1, accuracy = f1_of(counts).mean(), accuracy_of(counts)

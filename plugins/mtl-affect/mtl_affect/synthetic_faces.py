@@ -35,23 +35,23 @@ class SyntheticFaces(Dataset):
     first: int = attrs.field(
         default=0, validator=at_least(0), metadata={"doc": "index of the first face, to cut disjoint parts"}
     )
-    style: str = attrs.field(
-        default="wild", metadata={"doc": f"how the pictures look: {', '.join(STYLES)}"}
-    )
+    style: str = attrs.field(default="wild", metadata={"doc": f"how the pictures look: {', '.join(STYLES)}"})
     labels: tuple[Kind, ...] = attrs.field(
         default=("expression", "valence-arousal", "action-units"),
         validator=unique(),
         metadata={"doc": "kinds of label that every face shows"},
     )
     extra_labels: tuple[Kind, ...] = attrs.field(
-        default=(), validator=unique(), metadata={"doc": "kinds of label that only a share of the faces shows"}
+        default=(),
+        validator=unique(),
+        metadata={"doc": "kinds of label that only a share of the faces shows"},
     )
-    extra_share: float = attrs.field(
-        default=0.0, validator=between(0, 1), metadata={"doc": "that share"}
-    )
+    extra_share: float = attrs.field(default=0.0, validator=between(0, 1), metadata={"doc": "that share"})
     class_weights: Mapping[str, float] = attrs.field(
         factory=dict,
-        metadata={"doc": "relative frequency by expression; one not named has 1, an empty table makes all equal"},
+        metadata={
+            "doc": "relative frequency by expression; one not named has 1, an empty table makes all equal"
+        },
     )
     faces_per_identity: int = attrs.field(
         default=4, validator=at_least(1), metadata={"doc": "faces in a row that show the same person"}
@@ -106,7 +106,7 @@ class FaceSamples(Samples):
         """The labels shown, by task."""
         return self._labels
 
-    def read(self, indices: Sequence[int]) -> Tensor:
+    def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """Render some faces: uint8 [n, 3, size, size]."""
         recipe = self._recipe
         faces = sample(
@@ -127,7 +127,9 @@ class FaceSamples(Samples):
         """`group`: the person, under the seed that draws people."""
         if name != "group":
             return None
-        return np.char.add(f"seed {self._recipe.seed} person ", self._identities.astype(np.str_)).astype(np.bytes_)
+        return np.char.add(f"seed {self._recipe.seed} person ", self._identities.astype(np.str_)).astype(
+            np.bytes_
+        )
 
     def _shown(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Which samples show which kind of label."""
@@ -164,9 +166,7 @@ def _expressions(head: Head, drawn: np.ndarray, shown: np.ndarray) -> Labels:
     return Labels(shares, np.repeat(valid[:, None], len(classes), axis=1))
 
 
-def _columns(
-    task: str, head: Head, names: Sequence[str], drawn: np.ndarray, shown: np.ndarray
-) -> Labels:
+def _columns(task: str, head: Head, names: Sequence[str], drawn: np.ndarray, shown: np.ndarray) -> Labels:
     """The columns that the head's units name."""
     for unit in head.units:
         if unit not in names:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import attrs
-
 from mtl_std.binned_regression import BinnedRegression
+
 from mtl_toolkit import Head, hookimpl
 from mtl_toolkit.validators import not_empty, unique
 

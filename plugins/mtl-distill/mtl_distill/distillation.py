@@ -9,7 +9,7 @@ import attrs
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Distribution, Normal, kl_divergence
+from torch.distributions import Bernoulli, Categorical, Distribution, kl_divergence
 
 from mtl_toolkit import Head, HeadOutput, Loss, TeacherLoss, hookimpl
 from mtl_toolkit.validators import above
@@ -42,22 +42,19 @@ class Distillation(TeacherLoss):
 
 
 def divergence(goal: Distribution, ours: Distribution) -> Tensor:
-    """KL(goal, ours) in the distributions' batch shape, from logits in log space.
+    """KL(goal, ours) in the distributions' batch shape, from logits in log space where there are logits.
 
     Raises:
-        TypeError: if the two are of different types.
+        NotImplementedError: if torch knows no KL between the two types.
     """
     if isinstance(goal, Categorical) and isinstance(ours, Categorical):
         return F.kl_div(ours.logits, goal.logits, reduction="none", log_target=True).sum(-1)
     if isinstance(goal, Bernoulli) and isinstance(ours, Bernoulli):
         # torch's own divides probabilities that round to 0 or 1 from logit 17 on.
-        p = goal.logits.sigmoid()
-        return p * (F.logsigmoid(goal.logits) - F.logsigmoid(ours.logits)) + (1 - p) * (
-            F.logsigmoid(-goal.logits) - F.logsigmoid(-ours.logits)
-        )
-    if isinstance(goal, Normal) and isinstance(ours, Normal):
-        return kl_divergence(goal, ours)
-    raise TypeError(f"no divergence between {type(goal).__name__} and {type(ours).__name__}")
+        on = goal.logits.sigmoid() * (F.logsigmoid(goal.logits) - F.logsigmoid(ours.logits))
+        off = (-goal.logits).sigmoid() * (F.logsigmoid(-goal.logits) - F.logsigmoid(-ours.logits))
+        return on + off
+    return kl_divergence(goal, ours)
 
 
 def _blank(values: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import attrs
 import numpy as np
-import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
@@ -58,6 +57,8 @@ class Classification(LayeredHead):
             wrong = values[(values < 0) | (values >= len(self.classes))]
             rule = f"class ids must be from 0 to {len(self.classes) - 1}"
             return f"{rule} (got {wrong[0]})" if len(wrong) else None
+        if (labels.valid.any(1) != labels.valid.all(1)).any():
+            return "shares must be there for all classes or for none (got some)"
         wrong = values[(values < 0).any(1) | ~np.isclose(values.sum(1), 1, atol=1e-4)]
         rule = "shares must not be negative and must add up to 1"
         return f"{rule} (got {wrong[0].tolist()})" if len(wrong) else None
@@ -97,11 +98,7 @@ class Classification(LayeredHead):
 
     def unit_mask(self, mask: Tensor) -> Tensor:
         """[rows, 1]: a soft target is there in full or not at all."""
-        return mask.reshape(len(mask), -1).all(1, keepdim=True) if mask.numel() else mask.reshape(len(mask), -1)[:, :1]
-
-    def target_ids(self, target: Tensor) -> Tensor:
-        """Class ids [rows] of class-id or soft targets."""
-        return torch.argmax(target, -1) if self.soft else target
+        return mask.all(1, keepdim=True) if self.soft else mask[:, None]
 
     def default_losses(self) -> tuple[Loss, ...]:
         """Cross-entropy."""

@@ -135,7 +135,7 @@ class PackedSamples(Samples):
         """The labels by task."""
         return self._labels
 
-    def read(self, indices: Sequence[int]) -> Tensor:
+    def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """Read pictures, in the order they lie in the file: uint8 [len(indices), 3, size, size].
 
         Raises:

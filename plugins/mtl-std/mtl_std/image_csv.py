@@ -174,7 +174,7 @@ class CsvSamples(Samples):
         """The labels by task."""
         return self._labels
 
-    def read(self, indices: Sequence[int]) -> Tensor:
+    def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """Read pictures: uint8 [len(indices), 3, size, size].
 
         Raises:

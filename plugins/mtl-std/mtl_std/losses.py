@@ -11,28 +11,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtl_toolkit import ConfigError, Head, HeadOutput, Loss, hookimpl
-from mtl_toolkit.validators import above, between
+from mtl_toolkit.validators import above, at_least, between, each
 
 from .layers import blank, masked_mean
+from .meaning import names_of
 
 LiveLoss = Callable[[HeadOutput, Any, Tensor], Tensor]
 
 
 @attrs.frozen(kw_only=True)
 class CrossEntropy(Loss):
-    """Cross-entropy with class ids or soft targets (votes)."""
+    """Cross-entropy with class ids or soft targets (votes).
+
+    With `class_weights` it is the plain mean over the rows of their weighted losses; torch's own divides by
+    the sum of the weights.
+    """
 
     name: ClassVar[str] = "cross-entropy"
     label_smoothing: float = attrs.field(
         default=0.0, validator=between(0, 1), metadata={"doc": "share of the target spread over all classes"}
     )
     class_weights: tuple[float, ...] = attrs.field(
-        default=(), metadata={"doc": "factor per class, in the head's order; none: all 1"}
+        default=(),
+        validator=each(at_least(0)),
+        metadata={"doc": "factor per class, in the head's order; none: all 1"},
     )
 
     def build(self, head: Head) -> LiveLoss:
         """For heads with one categorical distribution: values [rows, classes]."""
-        classes = len(head.meaning().get("classes", ()))
+        classes = len(names_of(head, "classes", self.name))
         if len(self.class_weights) not in (0, classes):
             raise ConfigError(
                 f"cross-entropy: class_weights must have {classes} values (got {len(self.class_weights)})"
@@ -82,6 +89,7 @@ class Concordance(Loss):
 
     def build(self, head: Head) -> LiveLoss:
         """For heads whose estimate is continuous: [rows, axes]."""
+        names_of(head, "axes", self.name)
 
         def loss(output: HeadOutput, target: Tensor, mask: Tensor) -> Tensor:
             estimate = head.estimate(blank(output.values, mask))
@@ -98,6 +106,7 @@ class MeanSquaredError(Loss):
 
     def build(self, head: Head) -> LiveLoss:
         """For heads whose estimate is continuous: [rows, axes]."""
+        names_of(head, "axes", self.name)
 
         def loss(output: HeadOutput, target: Tensor, mask: Tensor) -> Tensor:
             estimate = head.estimate(blank(output.values, mask))
@@ -115,6 +124,7 @@ class SmoothL1(Loss):
 
     def build(self, head: Head) -> LiveLoss:
         """For heads whose estimate is continuous: [rows, axes]."""
+        names_of(head, "axes", self.name)
 
         def loss(output: HeadOutput, target: Tensor, mask: Tensor) -> Tensor:
             estimate = head.estimate(blank(output.values, mask))
@@ -130,14 +140,17 @@ class BinaryCrossEntropy(Loss):
 
     name: ClassVar[str] = "binary-cross-entropy"
     positive_weights: tuple[float, ...] = attrs.field(
-        default=(), metadata={"doc": "factor on positives per unit; none: all 1"}
+        default=(),
+        validator=each(at_least(0)),
+        metadata={"doc": "factor on positives per unit; none: all 1"},
     )
 
     def build(self, head: Head) -> LiveLoss:
         """For multi-label heads: values, targets and mask [rows, units]."""
-        if len(self.positive_weights) not in (0, len(head.units)):
+        units = len(names_of(head, "units", self.name))
+        if len(self.positive_weights) not in (0, units):
             raise ConfigError(
-                f"binary-cross-entropy: positive_weights must have {len(head.units)} values "
+                f"binary-cross-entropy: positive_weights must have {units} values "
                 f"(got {len(self.positive_weights)})"
             )
         weights = torch.tensor(self.positive_weights) if self.positive_weights else None

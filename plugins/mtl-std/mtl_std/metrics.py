@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import attrs
 import torch
 from torch import Tensor
-from torchmetrics import Metric as LiveMetric
-from torchmetrics.classification import MulticlassStatScores, MultilabelStatScores
-from torchmetrics.wrappers.abstract import WrapperMetric
 
-from mtl_toolkit import Head, HeadOutput, Metric, hookimpl
+from mtl_toolkit import Head, Metric, hookimpl
+
+from .meaning import names_of
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric as LiveMetric
 
 Values = Tensor | dict[str, Tensor]
-
-
-class OnValidRows(WrapperMetric):
-    """Feeds a torchmetrics metric with the estimates and targets of the valid rows.
-
-    Args:
-        head: turns raw outputs into estimates.
-        metric: what accumulates.
-        reduce: turns what it computes into the reported values.
-    """
-
-    def __init__(self, head: Head, metric: LiveMetric, reduce: Callable[[Any], Values]) -> None:
-        super().__init__()
-        self.head = head
-        self.metric = metric
-        self.reduce = reduce
-
-    def update(self, output: HeadOutput, target: Tensor, mask: Tensor) -> None:
-        """Add a batch; rows without a valid unit are left out."""
-        estimate = self.head.estimate(output.values)
-        if estimate.ndim == 1:
-            rows = self.head.unit_mask(mask)[:, 0]
-            ids = target.argmax(-1) if target.ndim == 2 else target
-            self.metric.update(estimate[rows], ids[rows])
-        else:
-            # -1 is the ignore_index of the multi-label metrics.
-            self.metric.update(estimate.long(), torch.where(mask, target, -1.0).long())
-
-    def compute(self) -> Values:
-        """The reported values."""
-        return self.reduce(self.metric.compute())
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self.metric.reset()
-        super().reset()
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +27,7 @@ class MacroF1(Metric):
 
     def build(self, head: Head) -> LiveMetric:
         """For heads whose estimate is a class id."""
-        return OnValidRows(head, class_counts(head), lambda counts: f1_of(counts).mean())
+        return from_counts(self, head, "classes", lambda counts: f1_of(counts).mean())
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +38,7 @@ class Accuracy(Metric):
 
     def build(self, head: Head) -> LiveMetric:
         """For heads whose estimate is a class id."""
-        return OnValidRows(head, class_counts(head), accuracy_of)
+        return from_counts(self, head, "classes", accuracy_of)
 
 
 @attrs.frozen(kw_only=True)
@@ -87,13 +53,12 @@ class UnitF1(Metric):
 
     def build(self, head: Head) -> LiveMetric:
         """For multi-label heads."""
-        counts = MultilabelStatScores(len(head.units), average=None, ignore_index=-1, validate_args=False)
 
-        def reduce(found: Tensor) -> Values:
-            f1 = f1_of(found.reshape(len(head.units), 5))
+        def named(counts: Tensor) -> Values:
+            f1 = f1_of(counts)
             return {f"f1_{unit}": f1[place] for place, unit in enumerate(head.units)} | {"mean_f1": f1.mean()}
 
-        return OnValidRows(head, counts, reduce)
+        return from_counts(self, head, "units", named)
 
 
 @attrs.frozen(kw_only=True)
@@ -108,53 +73,26 @@ class ConcordanceCorrelation(Metric):
 
     def build(self, head: Head) -> LiveMetric:
         """For heads whose estimate is continuous."""
+        from .live_metrics import PooledConcordance
+
+        names_of(head, "axes", self.name)
         return PooledConcordance(head)
 
 
-class PooledConcordance(LiveMetric):
-    """CCC from sums in float64, so that CCC(x, x) is 1 and shards add up."""
+def from_counts(
+    metric: Metric, head: Head, per: Literal["classes", "units"], reduce: Callable[[Tensor], Values]
+) -> LiveMetric:
+    """A metric made of the counts [n, (tp, fp, tn, fn, support)] per class, or unit of a multi-label head.
 
-    full_state_update = False
-    sums: Tensor
-
-    def __init__(self, head: Head) -> None:
-        super().__init__()
-        self.head = head
-        self.add_state("sums", torch.zeros(6, len(head.units), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, output: HeadOutput, target: Tensor, mask: Tensor) -> None:
-        """Add a batch; rows that are missing on an axis are left out there."""
-        x = torch.where(mask, self.head.estimate(output.values), 0.0).double()
-        y = torch.where(mask, target, 0.0).double()
-        self.sums += torch.stack([mask.double(), x, y, x * x, y * y, x * y]).sum(1)
-
-    def compute(self) -> dict[str, Tensor] | Tensor:
-        """CCC per axis, and the mean."""
-        values = concordance(*self.sums)
-        if len(values) == 1:
-            return values[0]
-        named = {f"ccc_{axis}": values[place] for place, axis in enumerate(self.head.units)}
-        return named | {"ccc": values.mean()}
-
-
-def concordance(
-    rows: Tensor, x: Tensor, y: Tensor, xx: Tensor, yy: Tensor, xy: Tensor
-) -> Tensor:
-    """CCC with population moments from sums over the rows, per axis; 0 without rows.
-
-    Two constant sides that agree give 1, as CCC(x, x) does.
+    Args:
+        metric: the recipe, for the message where the head does not fit.
+        head: turns raw outputs into class ids [rows], or zeros and ones [rows, units].
+        per: what is counted.
+        reduce: turns the counts over all samples into the reported values.
     """
-    count = rows.clamp(min=1)
-    mean_x, mean_y = x / count, y / count
-    spread = (xx / count - mean_x**2) + (yy / count - mean_y**2) + (mean_x - mean_y) ** 2
-    covariance = xy / count - mean_x * mean_y
-    agree = torch.where(rows > 0, 1.0, 0.0).to(spread.dtype)
-    return torch.where(spread > 0, 2 * covariance / torch.where(spread > 0, spread, 1.0), agree)
+    from .live_metrics import ValidCounts
 
-
-def class_counts(head: Head) -> LiveMetric:
-    """True and false positives and negatives per class: [classes, 5]."""
-    return MulticlassStatScores(len(head.meaning()["classes"]), average=None, validate_args=False)
+    return ValidCounts(head, per, len(names_of(head, per, metric.name)), reduce)
 
 
 def f1_of(counts: Tensor) -> Tensor:
@@ -164,13 +102,25 @@ def f1_of(counts: Tensor) -> Tensor:
 
 
 def accuracy_of(counts: Tensor) -> Tensor:
-    """Share of right classes from counts [classes, (tp, fp, tn, fn, support)]."""
+    """Share of right classes from counts [classes, (tp, fp, tn, fn, support)]; 0 without samples."""
     return counts[:, 0].sum().double() / counts[:, 4].sum().clamp(min=1)
+
+
+def concordance(sums: Tensor) -> Tensor:
+    """CCC per axis with population moments, from the sums of (1, x, y, x*x, y*y, x*y): [6, axes] to [axes].
+
+    0 without rows; two constant sides that agree give 1, as CCC(x, x) does.
+    """
+    rows, x, y, xx, yy, xy = sums
+    count = rows.clamp(min=1)
+    mean_x, mean_y = x / count, y / count
+    spread = (xx / count - mean_x**2) + (yy / count - mean_y**2) + (mean_x - mean_y) ** 2
+    covariance = xy / count - mean_x * mean_y
+    agree = (rows > 0).to(spread.dtype)
+    return torch.where(spread > 0, 2 * covariance / torch.where(spread > 0, spread, 1.0), agree)
 
 
 @hookimpl
 def mtl_metrics() -> list[type[Metric]]:
     """The metrics of this package."""
     return [MacroF1, Accuracy, UnitF1, ConcordanceCorrelation]
-
-

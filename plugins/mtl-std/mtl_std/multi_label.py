@@ -28,7 +28,7 @@ class MultiLabel(LayeredHead):
         validator=[not_empty(), unique()], metadata={"doc": "names of the units, in order"}
     )
     threshold: float = attrs.field(
-        default=0.5, validator=between(0, 1), metadata={"doc": "probability above which a unit counts as there"}
+        default=0.5, validator=between(0, 1), metadata={"doc": "probability above which a unit is there"}
     )
     label: str = attrs.field(default="labels", metadata={"doc": "the name datasets give to this label"})
 
@@ -55,7 +55,8 @@ class MultiLabel(LayeredHead):
     def strata(self, labels: Labels) -> np.ndarray:
         """The combination of units: samples with the same ones are one stratum."""
         complete = labels.complete()
-        _, strata = np.unique(labels.values * labels.valid, axis=0, return_inverse=True)
+        known = np.where(labels.valid, labels.values, 0)
+        _, strata = np.unique(known, axis=0, return_inverse=True)
         return np.where(complete, strata.reshape(-1), -1)
 
     def summary(self, labels: Labels) -> dict[str, Any]:

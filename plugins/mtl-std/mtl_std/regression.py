@@ -124,7 +124,7 @@ class Regression(AxesHead):
 
 
 def grid_cell(values: np.ndarray, known: np.ndarray, cells: int) -> np.ndarray:
-    """The cell of each value, from 0, in equal cells over the range of the known ones, as numpy's histogram."""
+    """The cell of each value, from 0: equal cells over the range of the known ones, as numpy's histogram."""
     if not len(known):
         return np.zeros(len(values), np.int64)
     low, high = float(known.min()), float(known.max())

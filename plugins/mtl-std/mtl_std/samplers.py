@@ -40,8 +40,8 @@ class Balanced(Sampler):
     """Draws with replacement, each stratum of the stream's task as often as the others.
 
     As in Vu et al. (ICCV Workshops 2021): a sample's weight is 1 / size of its stratum (class, or cell of
-    the valence-arousal grid); for a combined task the weights of its members are added. A sample that lacks
-    the label has weight 0.
+    the valence-arousal grid); for a combined task the weights of its members are added. A label that is
+    missing, in whole or in part, adds nothing.
     """
 
     name: ClassVar[str] = "balanced"
@@ -54,15 +54,14 @@ class Balanced(Sampler):
         ladder = np.cumsum(weights)
 
         def draw(generator: np.random.Generator) -> np.ndarray:
-            return np.searchsorted(ladder, generator.random(length) * ladder[-1], side="right")
+            drawn: np.ndarray = np.searchsorted(ladder, generator.random(length) * ladder[-1], side="right")
+            return drawn
 
         return draw
 
 
-def balanced_weights(
-    length: int, labels: Mapping[str, Labels], heads: Mapping[str, Head]
-) -> np.ndarray:
-    """The weight of each sample, scaled to a maximum of 1: float64 [length]."""
+def balanced_weights(length: int, labels: Mapping[str, Labels], heads: Mapping[str, Head]) -> np.ndarray:
+    """The weight of each sample: float64 [length]; the sum of several tasks is scaled to a maximum of 1."""
     total = np.zeros(length)
     for task, head in heads.items():
         if task in labels:
@@ -70,7 +69,7 @@ def balanced_weights(
             known = strata >= 0
             _, inverse, counts = np.unique(strata[known], return_inverse=True, return_counts=True)
             total[known] += 1 / counts[inverse]
-    return total / total.max() if total.any() else total
+    return total / total.max() if len(heads) > 1 and total.any() else total
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -47,9 +48,17 @@ class Timm(Backbone):
         import timm
 
         problems = []
-        if not timm.is_model(self.model):
-            near = suggestion(self.model.partition(".")[0], timm.list_models())
-            problems.append(f"model.backbone.name: timm has no model {self.model!r}{near}")
+        name, _, tag = self.model.partition(".")
+        has_weights = timm.models.is_model_pretrained(self.model)
+        if not timm.is_model(name):
+            near = suggestion(name, timm.list_models())
+            problems.append(f"model.backbone.name: timm has no model {name!r}{near}")
+        elif tag and not has_weights:
+            tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
+            near = suggestion(tag, tags)
+            problems.append(f"model.backbone.name: timm has no weights {tag!r} of {name!r}{near}")
+        elif self.pretrained and not has_weights:
+            problems.append(f"model.backbone.pretrained: timm has no weights of {name!r}")
         if self.weights is not None and not self.weights.is_file():
             problems.append(f"model.backbone.weights: no such file (got '{self.weights}')")
         if self.weights is not None and self.pretrained:
@@ -72,27 +81,31 @@ class Timm(Backbone):
     def _create(self, image_size: int, *, pretrained: bool) -> nn.Module:
         import timm
 
-        options = {"num_classes": 0, **self.options}
+        options = dict(self.options)
         found = timm.get_pretrained_cfg(self.model, allow_unregistered=True)
         if found is not None and found.fixed_input_size:
             options.setdefault("img_size", image_size)
         try:
-            return timm.create_model(self.model, pretrained=pretrained, **options)
+            network: nn.Module = timm.create_model(
+                self.model, pretrained=pretrained, num_classes=0, **options
+            )
         except (TypeError, AssertionError) as error:
             raise ConfigError(f"model.backbone.options: do not fit {self.model!r}: {error}") from error
         except (OSError, RuntimeError) as error:
             if not pretrained:
                 raise
             raise ConfigError(
-                f"model.backbone.pretrained: the weights of {self.model!r} are not in the local cache and could "
-                f"not be downloaded ({type(error).__name__}); name a local file with weights = \"...\""
+                f"model.backbone.pretrained: the weights of {self.model!r} are not in the local cache and "
+                f"could not be downloaded ({_first_line(error)}); a local file can be named with weights = '...'"
             ) from error
+        return network
 
     def _frozen_modules(self, network: nn.Module) -> Iterator[nn.Module]:
         if self.freeze == "all":
             yield network
         elif self.freeze == "batch-norm":
-            yield from (module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+            norms = nn.modules.batchnorm._BatchNorm
+            yield from (module for module in network.modules() if isinstance(module, norms))
         elif self.freeze != "none":
             modules = dict(network.named_modules())
             for name in self.freeze:
@@ -108,7 +121,8 @@ class FrozenParts(nn.Module):
     def __init__(self, network: nn.Module, frozen: list[nn.Module]) -> None:
         super().__init__()
         self.network = network
-        self.num_features = int(network.num_features)  # type: ignore[arg-type]
+        # Some networks (MobileNet, VGG) have layers between their last feature map and the classifier.
+        self.num_features = int(getattr(network, "head_hidden_size", None) or network.num_features)  # type: ignore[arg-type]
         self._frozen = tuple(frozen)
         for module in frozen:
             module.requires_grad_(requires_grad=False)
@@ -116,7 +130,8 @@ class FrozenParts(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """[rows, 3, size, size] to [rows, num_features]."""
-        return self.network(pictures)
+        features: Tensor = self.network(pictures)
+        return features
 
     def train(self, mode: bool = True) -> FrozenParts:
         """Switch to training, all but the frozen modules."""
@@ -129,7 +144,8 @@ class FrozenParts(nn.Module):
 def load_weights(network: nn.Module, path: Path) -> None:
     """Load a backbone's weights from a local file, without its classifier.
 
-    Wrappers' prefixes (`module.`, `model.`, `backbone.`, `encoder.`) are taken off.
+    Wrappers' prefixes (`module.`, `model.`, `backbone.`, `encoder.` ...) are taken off, so that a checkpoint
+    of this program fits too.
 
     Raises:
         ConfigError: if the file cannot be read or its tensors do not fit.
@@ -141,8 +157,8 @@ def load_weights(network: nn.Module, path: Path) -> None:
     wrong = sorted(key for key, tensor in fitting.items() if tensor.shape != wanted[key].shape)
     if missing or wrong:
         raise ConfigError(
-            f"model.backbone.weights: {path.name} does not fit: {len(missing)} tensors are missing, {len(wrong)} "
-            f"have another shape (such as {(wrong + missing)[0]!r})"
+            f"model.backbone.weights: {path.name} does not fit: {len(missing)} tensors are missing, "
+            f"{len(wrong)} have another shape (such as {(wrong + missing)[0]!r})"
         )
     network.load_state_dict(fitting)
 
@@ -155,9 +171,15 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             return load_file(path)
         # weights_only: loading a stranger's file runs nothing.
         found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's message advises to run what is in the file.
+        raise ConfigError(
+            f"model.backbone.weights: {path.name} is damaged or holds more than tensors; save its state dict"
+        ) from error
     except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"model.backbone.weights: {path.name} cannot be read: {reason}") from error
+        raise ConfigError(
+            f"model.backbone.weights: {path.name} cannot be read: {_first_line(error)}"
+        ) from error
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
@@ -166,10 +188,14 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return found
 
 
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
 def _without_prefix(name: str, wanted: Mapping[str, Tensor]) -> str:
     while name not in wanted:
         head, dot, rest = name.partition(".")
-        if not dot or head not in ("module", "model", "backbone", "encoder", "network"):
+        if not dot or head not in ("module", "model", "trunk", "backbone", "encoder", "network"):
             return name
         name = rest
     return name
