@@ -65,10 +65,9 @@ def read_description(path: Path) -> dict[str, Any]:
     """
     recover_folder(path)
     description = read_json(path / DESCRIPTION)
-    if description.get("format", 0) > FORMAT:
-        raise RunError(
-            f"{path}: written by a newer mtl-toolkit (format {description['format']}; this one reads {FORMAT})"
-        )
+    found = description.get("format", 0)
+    if found > FORMAT:
+        raise RunError(f"{path}: written by a newer mtl-toolkit (format {found}, this one reads {FORMAT})")
     return dict(description)
 
 

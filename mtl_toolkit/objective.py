@@ -101,8 +101,10 @@ class Objective(nn.Module):
             teacher: the teacher's outputs for the same rows.
 
         Raises:
-            ValueError: if a loss needs a teacher and there is none.
+            ValueError: if the batch has other streams, or a loss needs a teacher and there is none.
         """
+        if len(batch.sizes) != len(self.streams):
+            raise ValueError(f"the batch must have {len(self.streams)} streams (got {len(batch.sizes)})")
         if self.needs_teacher and teacher is None:
             raise ValueError("a loss compares with a teacher: pass the teacher's outputs")
         parts: dict[tuple[str, str], list[Tensor]] = {}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto;
        padding: 0 1rem; }
-h1 { font-size: 1.6rem; } 
+h1 { font-size: 1.6rem; }
 h2 { font-size: 1.2rem; margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #e4e4e4; text-align: right; }

@@ -307,3 +307,70 @@ def mtl(
         return stopped.value.code, written.out, written.err
 
     return run
+
+
+TINY = """
+name = "tiny"
+seed = 3
+
+[trainer]
+device = "cpu"
+threads = 1
+log_every = 2
+
+[tasks.expr]
+head = { type = "expression", hidden = 8 }
+[tasks.va]
+head = { type = "valence-arousal", hidden = 8, bins = 5 }
+[tasks.expr_va]
+head = { type = "combined", tasks = ["expr", "va"] }
+
+[datasets.a]
+type = "synthetic-faces"
+samples = 40
+seed = 1
+labels = ["expression"]
+extra_labels = ["valence-arousal"]
+extra_share = 0.5
+[datasets.b]
+type = "synthetic-faces"
+samples = 40
+seed = 2
+labels = ["valence-arousal"]
+cache = true
+[datasets.val]
+type = "synthetic-faces"
+samples = 20
+seed = 3
+
+[model]
+image_size = 16
+backbone = { type = "timm", name = "resnet10t", options = { channels = [4, 4, 8, 8], stem_width = 4 } }
+
+[defaults]
+epochs = 3
+validation = [{ dataset = "val", task = "expr_va", batch_size = 8 }]
+streams = [
+    { dataset = "a", task = "expr", sampler = "balanced", batch_size = 8 },
+    { dataset = "b", task = "va", batch_size = 8 },
+]
+optimizer = { type = "AdamW", lr = 1e-2 }
+scheduler = { type = "OneCycleLR", max_lr = 1e-2 }
+
+[[stages]]
+name = "teacher"
+sharing = false
+
+[[stages]]
+name = "student"
+teacher = "teacher"
+losses = [{ type = "distillation", weight = 0.4 }]
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Write the tiny job (two stages on 16x16 faces, 5 steps an epoch) and return its path."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 CONFIG = """
 name = "small"
@@ -130,12 +131,12 @@ class TestLines:
                 f"small.toml: stages.one.select.f1: is no metric of this stage; {METRICS}",
             ),
             (
-                "small.toml --set stages.one.losses.0=distillation --set stages.one.losses=['distillation']",
+                """small.toml --set 'stages.one.losses=["distillation"]'""",
                 "small.toml: stages.one.losses: 'distillation' compares with a teacher, "
                 "but the stage names none",
             ),
             (
-                "small.toml --set stages.one.teacher=nosuch --set stages.one.losses=[{type='distillation'}]",
+                """small.toml --set 'stages.one.losses=["distillation"]' --set stages.one.teacher=nosuch""",
                 "small.toml: stages.one.teacher: no earlier stage or checkpoint 'nosuch'; there are none",
             ),
             (
@@ -191,8 +192,8 @@ class TestLines:
         assert refused(command) == [f"error: {line}"]
 
     def test_all_problems_of_the_file_are_told_in_its_order(self, refused):
-        wrong = "--set stages.one.epochs=0 --set datasets.val.seed=x --set nmae=1 --set tasks.expr.head.hiden=8"
-        assert refused(f"check small.toml {wrong}") == [
+        wrong = ("stages.one.epochs=0", "datasets.val.seed=x", "nmae=1", "tasks.expr.head.hiden=8")
+        assert refused(f"check small.toml --set {' --set '.join(wrong)}") == [
             "error: small.toml: tasks.expr.head.hiden: unknown key; did you mean 'hidden'?",
             "error: small.toml: datasets.val.seed: must be a whole number (got 'x')",
             "error: small.toml: stages.one.epochs: must be at least 1 (got 0)",
@@ -203,7 +204,10 @@ class TestLines:
         "setting",
         [
             "--device gpu",
-            pytest.param("--device cuda", marks=pytest.mark.skipif("torch.cuda.is_available()")),
+            pytest.param(
+                "--device cuda",
+                marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+            ),
             "--output small.toml",
             "--output small.toml/run",
         ],
@@ -253,14 +257,15 @@ class TestCheck:
         assert "[red] 1, [/b] 1" in output
         here = Path.cwd()
         assert errors.splitlines() == [
-            f"error: {name}: {here.name}/{name}.csv line {line}: there is no picture {name}/[{line - 2}].png in {here}"
+            f"error: {name}: {here.name}/{name}.csv line {number + 2}: "
+            f"there is no picture {name}/[{number}].png in {here}"
             for name in ("train", "val")
-            for line in (2, 3)
+            for number in (0, 1)
         ]
 
     def test_shows_an_overlap_that_is_allowed(self, mtl):
         overlap = "training stream 'train' and validation 'val' share 4 groups"
-        code, output, errors = mtl("check", "small.toml", "--set", "datasets.val.seed=0")
+        code, _, errors = mtl("check", "small.toml", "--set", "datasets.val.seed=0")
         assert code == 2
         assert errors.startswith(f"error: stages.one: {overlap}")
         allowed = ("--set", "stages.one.allow_overlap=true")
@@ -286,4 +291,4 @@ class TestTraceback:
             raise KeyboardInterrupt
 
         monkeypatch.setattr("mtl_toolkit.config.load_config", interrupted)
-        assert mtl("check", "small.toml") == (130, "", "interrupted\n")
+        assert mtl("check", "small.toml") == (130, "", "\ninterrupted\n")

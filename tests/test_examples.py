@@ -55,7 +55,10 @@ class Databases:
         self.write(
             "afew-va/labels.csv",
             "faces",
-            [{"file": f"{a}/{b}.jpg", "video": f"afew-va/{a}", "valence": -10, "arousal": b} for a, b in faces],
+            [
+                {"file": f"{a}/{b}.jpg", "video": f"afew-va/{a}", "valence": -10, "arousal": b}
+                for a, b in faces
+            ],
         )
         self.write(
             "affectnet/labels.csv",
@@ -145,6 +148,6 @@ class TestAffWild2:
         assert code == 2
         first = errors.splitlines()[0]
         assert first == (
-            "error: abaw-affwild2.toml: datasets.affwild2_expr.csv: the environment variable MTL_DATA is not set "
-            "(got '${MTL_DATA}/aff-wild2/expr.csv')"
+            "error: abaw-affwild2.toml: datasets.affwild2_expr.csv: "
+            "the environment variable MTL_DATA is not set (got '${MTL_DATA}/aff-wild2/expr.csv')"
         )

@@ -27,7 +27,7 @@ class TerminalScreen(Screen):
     """Shows stages and epochs as lines, and the steps of an epoch as a bar where the terminal can."""
 
     def __init__(self, config: Config, console: Console, *, main: bool) -> None:
-        self.config = config
+        self._stage = config.stages[0]
         self.console = console
         self.main = main
         self._bar = Progress(
@@ -60,7 +60,7 @@ class TerminalScreen(Screen):
         streams = ", ".join(f"{s.title} ({s.task})" for s in stage.streams)
         resumed = f", going on at epoch {progress.epoch + 1} step {progress.step}" if progress.samples else ""
         self._say(f"[bold]{stage.name}[/bold]: {stage.epochs} epochs on {streams}{resumed}")
-        self._epochs = stage.epochs
+        self._stage = stage
         self._restart_clock()
 
     def stage_skipped(self, stage: Stage) -> None:
@@ -73,11 +73,11 @@ class TerminalScreen(Screen):
         if self._bar.disable:
             return
         if self._task is None:
-            self._task = self._bar.add_task("", total=steps * self._epochs, rate="")
+            self._task = self._bar.add_task("", total=steps * self._stage.epochs, rate="")
         rate = self._rows / max(time.monotonic() - self._since, 1e-9)
         self._bar.update(
             self._task,
-            description=f"epoch {progress.epoch + 1}/{self._epochs}",
+            description=f"epoch {progress.epoch + 1}/{self._stage.epochs}",
             completed=progress.epoch * steps + progress.step,
             rate=f"{rate:,.0f} samples/s",
         )
@@ -85,18 +85,20 @@ class TerminalScreen(Screen):
     def epoch_done(self, progress: Training, record: Mapping[str, Any]) -> None:
         """A line with the losses, the metrics that count, the rate and the time left."""
         elapsed = time.monotonic() - self._since
-        left = elapsed * (self._epochs - record["epoch"])
-        select = {s.name: s for s in self.config.stages}
-        chosen = {name for stage in select.values() for name in stage.select}
-        metrics = "  ".join(
-            f"{name} {value:.3f}" for name, value in record["metrics"].items() if name in chosen
-        )
-        best = "  *" if progress.best_epoch == record["epoch"] and metrics else ""
-        skipped = f"  {progress.skipped} unreadable samples skipped" if progress.skipped else ""
-        self._say(
-            f"  epoch {record['epoch']}/{self._epochs}  loss {record['losses'].get('total', 0):.3f}  {metrics}"
-            f"  {self._rows / max(elapsed, 1e-9):,.0f} samples/s  {duration(left)} left{best}{skipped}"
-        )
+        left = elapsed * (self._stage.epochs - record["epoch"])
+        chosen = {name: value for name, value in record["metrics"].items() if name in self._stage.select}
+        parts = [
+            f"epoch {record['epoch']}/{self._stage.epochs}",
+            f"loss {record['losses'].get('total', 0):.3f}",
+            *(f"{name} {value:.3f}" for name, value in chosen.items()),
+            f"{self._rows / max(elapsed, 1e-9):,.0f} samples/s",
+            f"{duration(left)} left",
+        ]
+        if progress.skipped:
+            parts.append(f"{progress.skipped} unreadable samples skipped")
+        if chosen and progress.best_epoch == record["epoch"]:
+            parts.append("*")
+        self._say("  " + "  ".join(parts))
         self._restart_clock()
 
     def stage_finished(self, stage: Stage, progress: Training) -> None:

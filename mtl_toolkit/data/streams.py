@@ -134,12 +134,12 @@ class SequentialPlan:
         """Steps on this rank; ranks may differ."""
         return -(-len(self._mine) // self.streams[0].batch_size)
 
-    def indices(self, epoch: int, step: int) -> list[np.ndarray]:  # noqa: ARG002 - every epoch is the same
+    def indices(self, epoch: int, step: int) -> list[np.ndarray]:
         """The next samples."""
         size = self.streams[0].batch_size
         return [self._mine[step * size : (step + 1) * size]]
 
-    def noise(self, epoch: int, step: int) -> None:  # noqa: ARG002 - nothing is augmented
+    def noise(self, epoch: int, step: int) -> None:
         """Validation is not augmented."""
         return
 

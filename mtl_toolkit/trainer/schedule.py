@@ -15,7 +15,8 @@ from ..errors import ConfigError, suggestion
 from ..model import MultiTaskModel, parameter_groups
 
 # Arguments that the trainer fills in: the optimizer itself, and the number of steps.
-FILLED_IN = ("optimizer", "params", "lr", "total_steps", "T_max", "last_epoch", "verbose")
+NOT_OPTIONS = ("optimizer", "params", "lr", "last_epoch")
+FILLED_IN = (*NOT_OPTIONS, "total_steps", "T_max")
 
 
 class Schedule:
@@ -137,7 +138,7 @@ def _unknown(
         kind = find(name)
     except ConfigError:
         return
-    known = [option for option in inspect.signature(kind).parameters if option not in FILLED_IN]
+    known = [option for option in inspect.signature(kind).parameters if option not in NOT_OPTIONS]
     for option in options:
         if option not in known:
             yield f"{key}.{option}", f"{kind.__name__} has no such option{suggestion(option, known)}"

@@ -54,19 +54,19 @@ class Combined(Head):
         """The members."""
         return {"kind": "combined", "tasks": list(self.tasks)}
 
-    def check_labels(self, labels: Labels) -> str | None:  # noqa: ARG002
+    def check_labels(self, labels: Labels) -> str | None:
         """It has no labels."""
         return None
 
-    def build(self, features: int) -> NoReturn:  # noqa: ARG002
+    def build(self, features: int) -> NoReturn:
         """It has no layers."""
         raise TypeError(NO_OUTPUTS)
 
-    def estimate(self, values: Tensor) -> NoReturn:  # noqa: ARG002
+    def estimate(self, values: Tensor) -> NoReturn:
         """It has no outputs."""
         raise TypeError(NO_OUTPUTS)
 
-    def distribution(self, values: Tensor, temperature: float = 1.0) -> NoReturn:  # noqa: ARG002
+    def distribution(self, values: Tensor, temperature: float = 1.0) -> NoReturn:
         """It has no outputs."""
         raise TypeError(NO_OUTPUTS)
 

@@ -52,7 +52,7 @@ class ExpressionScore(Metric):
         default=0.67, validator=between(0, 1), metadata={"doc": "share of macro F1; the rest is accuracy"}
     )
 
-    def outputs(self, head: Head) -> tuple[str, ...]:  # noqa: ARG002 - the same for every head
+    def outputs(self, head: Head) -> tuple[str, ...]:
         """`score`, `macro_f1`, `accuracy`."""
         return ("score", "macro_f1", "accuracy")
 

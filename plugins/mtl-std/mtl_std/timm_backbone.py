@@ -96,7 +96,7 @@ class Timm(Backbone):
                 raise
             raise ConfigError(
                 f"model.backbone.pretrained: the weights of {self.model!r} are not in the local cache and "
-                f"could not be downloaded ({_first_line(error)}); a local file can be named with weights = '...'"
+                f"could not be downloaded ({_first_line(error)}); name a local file with weights = '...'"
             ) from error
         return network
 

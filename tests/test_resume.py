@@ -1,0 +1,124 @@
+"""A run interrupted anywhere and resumed equals the run left alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mtl_toolkit import Interrupted, load_config, run
+
+TIMES = {"seconds", "samples_per_second", "peak_memory_bytes"}
+
+
+def results(directory):
+    """All that a run leaves, without timings."""
+    found = {}
+    for path in sorted(directory.rglob("*")):
+        if path.suffix == ".safetensors":
+            found[str(path.relative_to(directory))] = path.read_bytes()
+        elif path.name == "log.jsonl":
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            found[str(path.relative_to(directory))] = [without_times(line) for line in lines]
+    report = json.loads((directory / "report.json").read_text())
+    return found | {"report": [without_times(stage) for stage in report["stages"]]}
+
+
+def without_times(record):
+    return {key: value for key, value in record.items() if key not in TIMES}
+
+
+def stop_after(steps):
+    """A request to stop (signal 2) that comes when asked for the `steps`-th time, and only then."""
+    asked = 0
+
+    def stop():
+        nonlocal asked
+        asked += 1
+        return 2 if asked == steps else 0
+
+    return stop
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, request):
+    from conftest import TINY
+
+    folder = tmp_path_factory.mktemp("alone")
+    (folder / "tiny.toml").write_text(TINY)
+    run(load_config(folder / "tiny.toml"), folder / "run")
+    return results(folder / "run")
+
+
+# Asked once a step and once a validation batch: 5 + 3 an epoch. These are within the first epoch, at its last
+# step, in its validation, in later epochs, and in the second stage.
+@pytest.mark.parametrize("moment", [1, 3, 5, 6, 9, 16, 17, 22, 26, 40, 47])
+def test_a_run_stopped_at_any_moment_and_resumed_equals_the_run_left_alone(tiny, tmp_path, alone, moment):
+    with pytest.raises(Interrupted) as stopped:
+        run(load_config(tiny), tmp_path / "run", stop=stop_after(moment))
+    assert stopped.value.signal == 2
+    run(load_config(tiny), tmp_path / "run")
+    assert results(tmp_path / "run") == alone
+
+
+def test_a_run_stopped_many_times_equals_the_run_left_alone(tiny, tmp_path, alone):
+    for _ in range(100):
+        try:
+            run(load_config(tiny), tmp_path / "run", stop=stop_after(4))
+        except Interrupted:
+            continue
+        break
+    assert results(tmp_path / "run") == alone
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("defaults.accumulate=2", "trainer.save_every=1"),
+        ("defaults.optimizer={ type = 'SGD', lr = 0.01, momentum = 0.9 }", "defaults.scheduler={ warmup = 7 }"),
+        ("defaults.scheduler={ type = 'ReduceLROnPlateau', per = 'epoch', patience = 0 }",),
+        ("defaults.scheduler={ type = 'CosineAnnealingLR', warmup = 3 }", "defaults.clip_norm=0.5"),
+        ("trainer.workers=2", "defaults.patience=1"),
+        ("trainer.precision='bf16'",),
+    ],
+)
+def test_it_holds_for_other_optimizers_schedules_and_loaders(tiny, tmp_path, overrides):
+    loaded = load_config(tiny, overrides=overrides)
+    run(loaded, tmp_path / "alone")
+    for moment in (4, 13):
+        with pytest.raises(Interrupted):
+            run(loaded, tmp_path / f"run{moment}", stop=stop_after(moment))
+        run(loaded, tmp_path / f"run{moment}")
+        assert results(tmp_path / f"run{moment}") == results(tmp_path / "alone")
+
+
+def test_a_crash_between_checkpoints_goes_on_from_the_last_one_with_the_log_cut_back(tiny, tmp_path, alone):
+    class Crash(Exception):
+        pass
+
+    def crash():
+        nonlocal steps
+        steps += 1
+        if steps == 13:
+            raise Crash
+        return 0
+
+    steps = 0
+    with pytest.raises(Crash):
+        run(load_config(tiny), tmp_path / "run", stop=crash)
+    run(load_config(tiny), tmp_path / "run")
+    assert results(tmp_path / "run") == alone
+
+
+def test_a_finished_run_is_left_as_it_is(tiny, tmp_path):
+    run(load_config(tiny), tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*/*/*")}
+    run(load_config(tiny), tmp_path / "run")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*/*/*")} == before
+
+
+def test_the_resolved_configuration_gives_the_same_run(tiny, tmp_path, alone):
+    run(load_config(tiny), tmp_path / "run")
+    again = load_config(tmp_path / "run" / "config.toml")
+    run(again, tmp_path / "again")
+    assert results(tmp_path / "again") == alone
