@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from .errors import RunError
+from .errors import ConfigError
 from .files import read_json, recover_folder, saving, write_json, write_text
 
 REPORT, PAGE, CONFIG = "report.json", "report.html", "config.toml"
@@ -106,7 +106,7 @@ class RunDirectory:
         """Fail early.
 
         Raises:
-            RunError: if the folder cannot be made or written to.
+            ConfigError: if the folder cannot be made or written to.
         """
         probe = self.path / ".writable"
         try:
@@ -114,7 +114,7 @@ class RunDirectory:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise RunError(f"{self.path}: cannot be written to: {error.strerror}") from None
+            raise ConfigError(f"{self.path}: cannot be written to: {error.strerror}") from None
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -212,7 +212,6 @@ class TestLines:
             "--output small.toml/run",
         ],
     )
-    @pytest.mark.xfail(reason="told as a failure of the run, with exit code 1", strict=True)
     def test_a_device_or_folder_that_is_not_to_be_had_is_wrong_usage(self, refused, setting):
         (line,) = refused(f"run small.toml {setting}")
         assert line.startswith("error: ")

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
+from mtl_affect.action_units import ActionUnits
 from mtl_affect.combined import Combined
 from mtl_affect.expression import Expression
 from mtl_affect.valence_arousal import ValenceArousal
 from mtl_distill.distillation import Distillation
+from mtl_std.metrics import ConcordanceCorrelation
+from mtl_std.regression import Regression
+
 from mtl_toolkit import Batch, HeadOutput, Objective, StreamTask
 
 MISSING = -2
@@ -109,3 +112,27 @@ def test_metrics_agree_with_the_published_code(reference):
     assert found["macro_f1"].item() == pytest.approx(results["metrics"]["expr_f1"], abs=1e-6)
     assert found["accuracy"].item() == pytest.approx(results["metrics"]["expr_acc"], abs=1e-6)
     assert found["score"].item() == pytest.approx(results["metrics"]["expr_criterion"], abs=1e-6)
+
+
+def test_ccc_agrees_with_the_published_code(reference):
+    """Both pool population moments in float64, so only the order of the sums differs."""
+    arrays, results = reference
+    head = Regression(axes=("valence", "arousal"))
+    live = ConcordanceCorrelation().build(head)
+    truth, guess = (torch.tensor(arrays[f"metric_in/va_{side}"]) for side in ("true", "pred"))
+    live.update(HeadOutput(guess, guess), truth, torch.ones_like(truth, dtype=torch.bool))
+    found = live.compute()
+    for axis in ("valence", "arousal"):
+        expected = results["metrics"][f"ccc_{axis}"]
+        assert found[f"ccc_{axis}"].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_mean_f1_of_action_units_agrees_with_the_published_code(reference):
+    arrays, results = reference
+    head = ActionUnits()
+    (metric,) = head.default_metrics()
+    live = metric.build(head)
+    truth = torch.tensor(arrays["metric_in/au_true"]).float()
+    logits = torch.tensor(arrays["metric_in/au_pred"]) * 2.0 - 1.0
+    live.update(HeadOutput(logits, logits), truth, torch.ones_like(truth, dtype=torch.bool))
+    assert live.compute()["mean_f1"].item() == pytest.approx(results["metrics"]["au_f1"], rel=1e-12)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ConfigError, DataError, UserError
+from ..errors import ConfigError
 from .options import config_options, load
 
 if TYPE_CHECKING:
@@ -34,36 +33,15 @@ def check(
     validation, and missing files. Leaves with 2 if `mtl run` would refuse.
     """
     loaded = load(config, overrides, disabled)
-    from ..pipeline import DataSource, check_network, check_options, inspect_stage, require_sound
+    from ..pipeline import DataSource, survey
 
-    problems: list[str] = []
-    with _collecting(problems):
-        check_options(loaded.config)
-    with _collecting(problems):
-        check_network(loaded.config)
-    source = DataSource(loaded.config)
-    stages: list[StageData] = []
-    for stage in loaded.config.stages:
-        with _collecting(problems):
-            stages.append(inspect_stage(source, stage))
+    stages, problems = survey(loaded.config, DataSource(loaded.config))
     console = make_console()
     for group in _alike(stages):
         _print_stages(console, group)
-    for data in stages:
-        with _collecting(problems):
-            require_sound(data)
     if problems:
-        raise UserError(*dict.fromkeys(problems))
+        raise ConfigError(*problems)
     console.print(f"{config.name}: {_number(len(stages), 'stage')}, ready to run")
-
-
-@contextlib.contextmanager
-def _collecting(problems: list[str]) -> Iterator[None]:
-    """Keep the problems of one check, and go on to the next."""
-    try:
-        yield
-    except (ConfigError, DataError) as error:
-        problems += error.problems
 
 
 def make_console() -> Console:

@@ -19,7 +19,7 @@ from ..trainer import Progress as Training
 def make_screen(config: Config) -> TerminalScreen:
     """A screen for this process: only the first of several shows anything."""
     main = int(os.environ.get("RANK", "0")) == 0
-    console = Console(stderr=True, quiet=not main)
+    console = Console(stderr=True, quiet=not main, markup=False, emoji=False)
     return TerminalScreen(config, console, main=main)
 
 
@@ -59,13 +59,14 @@ class TerminalScreen(Screen):
         """A heading."""
         streams = ", ".join(f"{s.title} ({s.task})" for s in stage.streams)
         resumed = f", going on at epoch {progress.epoch + 1} step {progress.step}" if progress.samples else ""
-        self._say(f"[bold]{stage.name}[/bold]: {stage.epochs} epochs on {streams}{resumed}")
+        epochs = "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
+        self._say(f"{stage.name}: {epochs} on {streams}{resumed}", "bold")
         self._stage = stage
         self._restart_clock()
 
     def stage_skipped(self, stage: Stage) -> None:
         """A line."""
-        self._say(f"[bold]{stage.name}[/bold]: already finished, skipped")
+        self._say(f"{stage.name}: already finished, skipped", "bold")
 
     def step_done(self, progress: Training, steps: int, rows: int) -> None:
         """Move the bar."""
@@ -110,10 +111,10 @@ class TerminalScreen(Screen):
 
     def warn(self, message: str) -> None:
         """A line."""
-        self._say(f"[yellow]{message}[/yellow]")
+        self._say(message, "yellow")
 
-    def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+    def _say(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, highlight=False, soft_wrap=True)
 
     def _restart_clock(self) -> None:
         self._rows, self._since = 0, time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +34,8 @@ def apply_override(raw: dict[str, Any], override: str, title: str = "config") ->
 
 
 def _keys(path: str) -> list[str]:
-    """Split at the dots, quoted keys as in TOML; other characters may stand unquoted here."""
+    """Split at the dots, quoted keys as in TOML; `streams[0]`, as problems are told, is `streams.0`."""
+    path = re.sub(r"\[(\d+)\]", r".\1", path)
     try:
         table: Any = tomllib.loads(f"{path} = 0")
     except tomllib.TOMLDecodeError:

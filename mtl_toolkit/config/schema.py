@@ -174,7 +174,7 @@ class Stage:
 class TrainerOptions:
     """What holds for all stages of a run and does not belong to the method."""
 
-    device: str = attrs.field(default="auto", metadata=doc("'auto', 'cpu', 'cuda', 'mps'"))
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = attrs.field(default=True, metadata=doc("memory format of pictures and weights"))
     workers: int | None = attrs.field(

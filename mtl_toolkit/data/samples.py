@@ -111,10 +111,16 @@ class ConcatSamples(Samples):
         return part.id(local)
 
     def column(self, name: str) -> np.ndarray | None:
-        """The column where every part has it."""
+        """The column over all parts, empty for those that lack it; None where all do."""
         columns = [part.column(name) for part in self.parts]
-        present = [column for column in columns if column is not None]
-        return np.concatenate(present) if len(present) == len(columns) else None
+        known = next((column for column in columns if column is not None), None)
+        if known is None:
+            return None
+        filled = [
+            np.zeros(len(part), known.dtype) if column is None else column
+            for part, column in zip(self.parts, columns, strict=True)
+        ]
+        return np.concatenate(filled)
 
     def problems(self) -> list[str]:
         """The problems of all parts."""

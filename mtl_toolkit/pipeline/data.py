@@ -19,7 +19,7 @@ from ..data import (
     load_size,
     summarise,
 )
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..plugin import DataFacts, Head, Samples
 from ..trainer import option_problems
 
@@ -135,20 +135,27 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
     )
 
 
-def require_sound(data: StageData) -> None:
-    """Refuse missing files and an overlap that is not allowed.
+def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[str]]:
+    """Do all that can be checked before training, short of building the network.
 
-    Raises:
-        DataError: with one line per problem.
+    Returns:
+        What the data of each stage amounts to, where it could be opened; and all problems, one line each.
     """
-    problems = list(data.missing)
-    if not data.stage.allow_overlap:
-        problems += [
-            f"stages.{data.stage.name}: {overlap}; set allow_overlap = true to train all the same"
-            for overlap in data.overlaps
-        ]
-    if problems:
-        raise DataError(*problems)
+    problems = [*option_lines(config), *config.model.backbone.problems()]
+    stages: list[StageData] = []
+    for stage in config.stages:
+        try:
+            stages.append(inspect_stage(source, stage))
+        except DataError as error:
+            problems += error.problems
+    for data in stages:
+        problems += data.missing
+        if not data.stage.allow_overlap:
+            problems += [
+                f"stages.{data.stage.name}: {overlap}; set allow_overlap = true to train all the same"
+                for overlap in data.overlaps
+            ]
+    return stages, list(dict.fromkeys(problems))
 
 
 def stage_heads(config: Config, stage: Stage) -> dict[str, Head]:
@@ -193,26 +200,10 @@ def _unlabelled(config: Config, stage: Stage, summary: FeedSummary, kind: str) -
     ]
 
 
-def check_options(config: Config) -> None:
-    """Refuse optimizers and schedulers that torch does not have, and options that they do not take.
-
-    Raises:
-        ConfigError: with one line per problem.
-    """
-    problems = [
+def option_lines(config: Config) -> list[str]:
+    """Optimizers and schedulers that torch does not have, and options that they do not take."""
+    return [
         f"stages.{stage.name}.{key}: {message}"
         for stage in config.stages
         for key, message in option_problems(stage)
     ]
-    if problems:
-        raise ConfigError(*problems)
-
-
-def check_network(config: Config) -> None:
-    """Refuse an unknown network or a missing weight file, without building it.
-
-    Raises:
-        ConfigError: with one line per problem.
-    """
-    if problems := config.model.backbone.problems():
-        raise ConfigError(*problems)

@@ -18,7 +18,7 @@ from ..registry import versions
 from ..report_html import render_report
 from ..rundir import RunDirectory, differences
 from ..trainer import Progress
-from .data import DataSource, check_network, check_options, inspect_stage, require_sound, stage_heads
+from .data import DataSource, stage_heads, survey
 from .screen import Screen
 from .stage import StageJob, make_accelerator, peak_memory, train_stage
 
@@ -55,10 +55,9 @@ def run(
     screen = screen or Screen()
     directory = RunDirectory(output)
     source = DataSource(config)
-    check_options(config)
-    check_network(config)
-    for stage in config.stages:
-        require_sound(inspect_stage(source, stage))
+    _, problems = survey(config, source)
+    if problems:
+        raise ConfigError(*problems)
     redo = _dependents(config, fresh)
     records = _records(loaded, source, accelerator)
     _refuse_changed(directory, records, redo)

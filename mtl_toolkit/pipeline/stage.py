@@ -11,12 +11,13 @@ from typing import Any
 import attrs
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from ..batch import Batch
 from ..checkpoint import TrainingState, load_training, load_weights, save_checkpoint
 from ..config import Loaded, Stage
 from ..data import SequentialPlan, StreamLoader, TrainPlan, augment
-from ..errors import RunError
+from ..errors import ConfigError
 from ..hookspecs import EpochFinished, StageFinished, StageStarted
 from ..metrics import FeedMetrics
 from ..model import MultiTaskModel, build_model, describe, preprocessing_of
@@ -320,17 +321,18 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     """Device, precision and processes, through accelerate.
 
     Raises:
-        RunError: if the device or precision is not to be had.
+        ConfigError: if the device or precision is not to be had.
     """
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device not in ("auto", *available):
-        raise RunError(f"device: must be 'auto', 'cpu', 'cuda' or 'mps' (got {device!r})")
     if device != "auto" and not available[device]:
-        raise RunError(f"device: there is no {device} on this machine")
-    try:
-        return Accelerator(cpu=device == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
-    except ValueError as error:
-        raise RunError(f"precision {precision!r}: {error}") from error
+        raise ConfigError(f"trainer.device: there is no {device} on this machine")
+    if precision == "fp16" and (device == "cpu" or not (available["cuda"] or available["mps"])):
+        raise ConfigError("trainer.precision: fp16 needs a GPU; bf16 works on the CPU too")
+    wanted = {"fp32": "no"}.get(precision, precision)
+    if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
+        # accelerate keeps one precision per process; another run of this process may want another one.
+        AcceleratorState._reset_state()
+    return Accelerator(cpu=device == "cpu", mixed_precision=wanted)
 
 
 def _workers(job: StageJob) -> int:

@@ -44,7 +44,7 @@ class CrossEntropy(Loss):
             raise ConfigError(
                 f"cross-entropy: class_weights must have {classes} values (got {len(self.class_weights)})"
             )
-        weights = torch.tensor(self.class_weights) if self.class_weights else None
+        weights = torch.tensor(self.class_weights, dtype=torch.float32) if self.class_weights else None
 
         def loss(output: HeadOutput, target: Tensor, mask: Tensor) -> Tensor:
             rows = mask if mask.ndim == 1 else mask.all(1)
@@ -153,7 +153,7 @@ class BinaryCrossEntropy(Loss):
                 f"binary-cross-entropy: positive_weights must have {units} values "
                 f"(got {len(self.positive_weights)})"
             )
-        weights = torch.tensor(self.positive_weights) if self.positive_weights else None
+        weights = torch.tensor(self.positive_weights, dtype=torch.float32) if self.positive_weights else None
 
         def loss(output: HeadOutput, target: Tensor, mask: Tensor) -> Tensor:
             losses = F.binary_cross_entropy_with_logits(
