@@ -123,7 +123,8 @@ class TestAffWild2:
         assert code == 2
         lines = errors.splitlines()
         assert all(line.startswith("error: stages.") for line in lines)
-        shared = "training stream 'mixed_expr' and validation 'validation_expr' share 1 group (aff-wild2/one)"
+        shared = "training stream 'mixed_expr' and validation 'validation_expr' share 1 group "
+        shared += f"({databases.folder / 'aff-wild2' / 'cropped_aligned'}: aff-wild2/one)"
         assert f"error: stages.teacher: {shared}; set allow_overlap = true to train all the same" in lines
 
     def test_refuses_a_missing_picture(self, check, databases):

@@ -38,7 +38,7 @@ class WeightedSum:
     def backward(
         self,
         losses: Mapping[str, Tensor],
-        outputs: Mapping[str, HeadOutput],  # noqa: ARG002 - gradient methods look at the shared features
+        outputs: Mapping[str, HeadOutput],
         scale: Tensor | float = 1.0,
     ) -> None:
         """One backward pass."""

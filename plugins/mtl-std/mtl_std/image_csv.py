@@ -188,10 +188,14 @@ class CsvSamples(Samples):
         return bytes(self._files[index]).decode()
 
     def column(self, name: str) -> np.ndarray | None:
-        """`file`: absolute paths; `group`: the group column, where one is configured; bytes [samples]."""
+        """`file`: absolute paths; `group`: the group column under the pictures' folder; bytes [samples]."""
         if name == "file":
             return absolute_paths(self._root, self._files)
-        return self._groups if name == "group" else None
+        if name == "group" and self._groups is not None:
+            # Tables of other pictures may number their groups alike.
+            named = np.char.add(f"{self._root}: ".encode(), self._groups)
+            return np.where(self._groups == b"", b"", named)
+        return None
 
     def problems(self) -> list[str]:
         """One line for each of the first missing pictures, and how many more there are."""

@@ -19,7 +19,7 @@ class Shuffle(Sampler):
 
     name: ClassVar[str] = "shuffle"
 
-    def build(self, length: int, labels: Mapping[str, Labels], heads: Mapping[str, Head]) -> Draw:  # noqa: ARG002
+    def build(self, length: int, labels: Mapping[str, Labels], heads: Mapping[str, Head]) -> Draw:
         """A random permutation a pass."""
         return lambda generator: generator.permutation(length)
 
@@ -30,7 +30,7 @@ class Sequential(Sampler):
 
     name: ClassVar[str] = "sequential"
 
-    def build(self, length: int, labels: Mapping[str, Labels], heads: Mapping[str, Head]) -> Draw:  # noqa: ARG002
+    def build(self, length: int, labels: Mapping[str, Labels], heads: Mapping[str, Head]) -> Draw:
         """The same order in every pass."""
         return lambda _generator: np.arange(length)
 

@@ -44,7 +44,7 @@ class Timm(Backbone):
         return (tuple(found.mean), tuple(found.std)) if found is not None else IMAGENET
 
     def problems(self) -> list[str]:
-        """An unknown model, a missing weight file, or two sources of weights."""
+        """An unknown model, weights that do not exist, or two sources of weights."""
         import timm
 
         problems = []

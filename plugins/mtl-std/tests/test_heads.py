@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mtl_std.binned_regression import BinnedRegression
 from mtl_std.classification import Classification
@@ -174,6 +174,7 @@ def test_the_strata_of_classes_are_the_classes():
     assert SHARES.strata(shares).tolist() == [2, 0, -1]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 60))
 def test_the_strata_of_axes_are_the_cells_of_numpys_histogram_over_the_datas_own_range(seed, rows):
     random = np.random.default_rng(seed)
@@ -210,6 +211,7 @@ def test_the_strata_of_units_are_their_combinations():
 # Bins and estimates.
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30))
 def test_bins_are_numpys_with_the_highest_value_in_the_last(values):
     expected = np.minimum(np.digitize(np.array(values, np.float32), np.linspace(-1, 1, 21)) - 1, 19)

@@ -197,7 +197,8 @@ def test_a_byte_order_mark_quotes_and_names_beyond_ascii_are_read(tmp_path: Path
     assert files(samples) == ["Größe, 1.jpg", "b.jpg"]
     groups = samples.column("group")
     assert groups is not None
-    assert [group.decode() for group in groups] == ["Ünal", ""]
+    names = [group.decode().removeprefix(f"{tmp_path}: ") for group in groups]
+    assert names == ["Ünal", ""]
 
 
 def test_file_column_has_absolute_paths_that_are_equal_for_equal_files(tmp_path: Path) -> None:

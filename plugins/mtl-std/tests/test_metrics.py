@@ -64,6 +64,7 @@ def ccc(x: np.ndarray, y: np.ndarray) -> float:
 # Classes.
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
 def test_macro_f1_and_accuracy_follow_their_formulas(pairs):
     truth, guess = np.array(pairs).T
@@ -110,6 +111,7 @@ def test_a_unit_that_never_occurs_counts_as_zero_in_the_mean():
 # CCC.
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 50))
 def test_ccc_has_population_moments(seed, rows):
     x, y = np.random.default_rng(seed).normal(0.2, 0.4, (2, rows, 2))
@@ -118,6 +120,7 @@ def test_ccc_has_population_moments(seed, rows):
     assert found == pytest.approx({"ccc_x": expected[0], "ccc_y": expected[1], "ccc": np.mean(expected)})
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40))
 def test_ccc_of_anything_with_itself_is_exactly_one(values):
     x = torch.tensor(values)[:, None]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mtl_std.binned_regression import BinnedRegression
 from mtl_std.classification import Classification
@@ -48,12 +48,14 @@ def test_sequential_gives_every_sample_once_in_order():
     assert draw(np.random.default_rng(0)).tolist() == [0, 1, 2, 3, 4]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-1, 2), min_size=1, max_size=40))
 def test_the_weight_of_a_class_is_one_over_its_count_and_of_a_missing_label_zero(classes):
     expected = [1 / classes.count(label) if label >= 0 else 0 for label in classes]
     assert weights({"expr": ids(classes)}, {"expr": EXPR}).tolist() == expected
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_the_weight_of_a_point_is_one_over_the_count_of_its_histogram_cell(seed):
     random = np.random.default_rng(seed)

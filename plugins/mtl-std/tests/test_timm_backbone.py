@@ -174,12 +174,12 @@ def test_safetensors_are_loaded(tmp_path):
 
 def test_tensors_of_another_shape_are_refused(tmp_path):
     state = tensors()
-    state["conv1.weight"] = torch.zeros(3)
+    state["conv1.0.weight"] = torch.zeros(3)
     path = tmp_path / "weights.pth"
     torch.save(state, path)
     assert messages(Timm(name=SMALL, weights=path)) == (
         "model.backbone.weights: weights.pth does not fit: 0 tensors are missing, "
-        "1 have another shape (such as 'conv1.weight')"
+        "1 have another shape (such as 'conv1.0.weight')"
     )
 
 
@@ -269,7 +269,7 @@ def test_frozen_batch_norm_keeps_its_statistics_while_the_rest_trains():
     norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms
     assert not any(parameter.requires_grad for norm in norms for parameter in norm.parameters())
-    assert backbone.network.conv1.weight.grad.abs().sum() > 0
+    assert backbone.network.conv1[0].weight.grad.abs().sum() > 0
 
 
 def test_modules_are_frozen_by_name():
