@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -33,7 +34,7 @@ from mtl_toolkit.config import (
     TrainerOptions,
     Validation,
 )
-from mtl_toolkit.fields import fields_of, input_type
+from mtl_toolkit.fields import Field, fields_of, input_type
 from mtl_toolkit.plugin import KINDS, Recipe
 
 DOCS = Path(__file__).parent
@@ -96,43 +97,46 @@ def kind_page(registry: Registry, kind: str, plural: str) -> str:
     base = inspect.getdoc(KINDS[kind]) or ""
     text = f"# {plural.capitalize()}\n\n{base}\n\n"
     for plugin in registry.of_kind(kind):
-        switch = f"`{plugin.source}`"
-        text += f"## `{plugin.name}`\n\n{inspect.getdoc(plugin.recipe)}\n\nEntry point {switch}.\n\n"
+        text += f"## `{plugin.name}`\n\n{inspect.getdoc(plugin.recipe)}\n\nEntry point `{plugin.source}`.\n\n"
         text += fields_table(plugin.recipe) + "\n"
-        for inner in inner_tables(plugin.recipe):
-            text += f"### {inner.__name__}\n\n{inspect.getdoc(inner)}\n\n{fields_table(inner)}\n"
+        for key, inner in inner_tables(plugin.recipe):
+            text += f"### Tables in `{key}`\n\n{inspect.getdoc(inner)}\n\n{fields_table(inner)}\n"
     return text
 
 
 def fields_table(cls: type) -> str:
     """The fields of an attrs class as a table."""
     extra = getattr(cls, "extra_keys", None)
-    rows = [
-        (field, _field_row(key, field)) for key, field in fields_of(cls).items() if key != extra
-    ]
+    rows = [(field, _field_row(key, field)) for key, field in fields_of(cls).items() if key != extra]
     if not rows:
         return "It has no fields.\n"
     text = "| field | type | default | rule | meaning |\n|---|---|---|---|---|\n"
     for field, row in rows:
-        default = "*required*" if row["required"] else "none" if row["default"] is None else f"`{row['default']}`"
-        if attrs.has(input_type(field)) and not issubclass(input_type(field), Recipe) and not row["required"]:
-            default = "that table's own"
-        cells = (f"`{row['name']}`", row["type"], default, row["rule"], row["doc"])
+        kind = re.sub(r" \((?!a plugin)\w+\)", "", row["type"])  # the class's name says nothing to a reader
+        cells = (f"`{row['name']}`", kind, default_cell(field, row), row["rule"], row["doc"])
         text += f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
     return text
 
 
-def inner_tables(cls: type) -> Iterator[type]:
-    """The attrs classes that the fields' types name, but no plugins."""
+def default_cell(field: Field, row: Mapping[str, Any]) -> str:
+    """What the table says of a field's default."""
+    if row["required"]:
+        return "*required*"
+    if is_table(input_type(field)):
+        return "its own defaults"
+    return "none" if row["default"] is None else f"`{row['default']}`"
 
-    def inside(kind: Any) -> Iterator[type]:
-        if inspect.isclass(kind) and attrs.has(kind) and not issubclass(kind, Recipe):
-            yield kind
-        for argument in get_args(kind):
-            yield from inside(argument)
 
-    found = dict.fromkeys(one for field in fields_of(cls).values() for one in inside(input_type(field)))
-    yield from found
+def is_table(kind: Any) -> bool:
+    """Whether it is an attrs class, but no plugin."""
+    return inspect.isclass(kind) and attrs.has(kind) and not issubclass(kind, Recipe)
+
+
+def inner_tables(cls: type) -> Iterator[tuple[str, type]]:
+    """The tables in the fields of a class: the field's key, and the attrs class."""
+    for key, field in fields_of(cls).items():
+        kind = input_type(field)
+        yield from ((key, one) for one in (kind, *get_args(kind)) if is_table(one))
 
 
 def hooks_page() -> str:

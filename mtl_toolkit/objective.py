@@ -218,9 +218,8 @@ class TaskTerms:
         """The mean of the groups, unit by unit, or of whole groups where a loss gives a scalar."""
         parts = [part for side in sides for part in side]
         if any(part.value.ndim == 0 for part in parts):
-            return _total([part.weight * self._combine(part.value, part.units) for part in parts]) / len(
-                sides
-            )
+            whole = _total([part.weight * self._combine(part.value, part.units) for part in parts])
+            return whole / len(sides)
         groups = torch.stack([side[0].units for side in sides]).sum(0)
         total = _total([part.weight * part.value for part in parts])
         return self._combine(total / groups.clamp(min=1), groups > 0)

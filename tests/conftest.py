@@ -368,6 +368,12 @@ losses = [{ type = "distillation", weight = 0.4 }]
 """
 
 
+@pytest.fixture(scope="session")
+def tiny_text():
+    """The text of the tiny job."""
+    return TINY
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """Write the tiny job (two stages on 16x16 faces, 5 steps an epoch) and return its path."""

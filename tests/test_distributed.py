@@ -39,13 +39,11 @@ def epochs(directory, stage):
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
+def pair(tmp_path_factory, tiny_text):
     """The same job in one process and in two; `b` gives one row a step, so that one rank has none."""
-    from conftest import TINY
-
     folder = tmp_path_factory.mktemp("distributed")
     config = folder / "tiny.toml"
-    config.write_text(TINY.replace('task = "va", batch_size = 8', 'task = "va", batch_size = 1'))
+    config.write_text(tiny_text.replace('task = "va", batch_size = 8', 'task = "va", batch_size = 1'))
     one, two = folder / "one", folder / "two"
     launch(config, one, 1)
     done = launch(config, two, 2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import ClassVar
+
+import attrs
 import torch
 from mtl_affect.expression import Expression
 from mtl_affect.valence_arousal import ValenceArousal
@@ -10,8 +12,9 @@ from mtl_std.classification import Classification
 from mtl_std.metrics import Accuracy
 from torch import Tensor
 from torch.nn.functional import one_hot
+from torchmetrics import Metric as LiveMetric
 
-from mtl_toolkit import Batch, FeedMetrics, HeadOutput
+from mtl_toolkit import Batch, FeedMetrics, Head, HeadOutput, Metric
 
 CLASSES = Classification(classes=("a", "b"))
 
@@ -52,10 +55,32 @@ def test_batches_of_an_epoch_are_pooled_and_the_next_epoch_starts_afresh():
     assert metrics.compute() == {"f/c/accuracy": 1.0}
 
 
-def test_outputs_in_half_precision_are_accumulated_in_full():
-    head = ValenceArousal()
-    values = torch.randn(64, 2, 20).bfloat16()
-    target = head.estimate(values.float())
-    metrics = FeedMetrics("f", {"va": head})
-    metrics.update({"va": wrapped(values)}, Batch.from_tensors(torch.zeros(64, 1), {"va": target}))
-    assert metrics.compute()["f/va/ccc"] == pytest.approx(1.0, abs=1e-12)
+class LiveBits(LiveMetric):
+    bits: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("bits", torch.tensor(0), dist_reduce_fx="max")
+
+    def update(self, output: HeadOutput, target: Tensor, mask: Tensor) -> None:
+        bits = min(torch.finfo(tensor.dtype).bits for tensor in output)
+        self.bits = self.bits.clamp(min=bits)
+
+    def compute(self) -> Tensor:
+        return self.bits
+
+
+@attrs.frozen(kw_only=True)
+class Bits(Metric):
+    """A third-party metric that gives a scalar: the precision of the outputs that it gets."""
+
+    name: ClassVar[str] = "bits"
+
+    def build(self, head: Head) -> LiveMetric:
+        return LiveBits()
+
+
+def test_outputs_in_half_precision_reach_a_third_party_metric_in_full():
+    metrics = FeedMetrics("f", {"c": CLASSES}, {"c": [Bits()]})
+    metrics.update({"c": wrapped(torch.zeros(1, 2, dtype=torch.bfloat16))}, batch_of([0]))
+    assert metrics.compute() == {"f/c/bits": 32.0}

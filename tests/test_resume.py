@@ -41,11 +41,9 @@ def stop_after(steps):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, request):
-    from conftest import TINY
-
+def alone(tmp_path_factory, tiny_text):
     folder = tmp_path_factory.mktemp("alone")
-    (folder / "tiny.toml").write_text(TINY)
+    (folder / "tiny.toml").write_text(tiny_text)
     run(load_config(folder / "tiny.toml"), folder / "run")
     return results(folder / "run")
 

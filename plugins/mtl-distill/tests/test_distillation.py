@@ -180,6 +180,25 @@ def test_any_distribution_will_do_that_torch_can_compare():
     torch.testing.assert_close(distil(Shares(), student, teacher), expected.mean(0))
 
 
+@attrs.frozen(kw_only=True)
+class Pairs(Regression):
+    """A third-party head whose output has no axis for its units: two classes each, side by side."""
+
+    name: ClassVar[str] = "pairs"
+
+    def distribution(self, values: Tensor, temperature: float = 1.0) -> Categorical:
+        return Categorical(logits=values.reshape(-1, 2, 2) / temperature)
+
+
+def test_a_masked_unit_counts_for_nothing_where_the_output_has_no_axis_for_units():
+    student, teacher = values((4,), 1), values((4,), 2)
+    mask = torch.tensor([[True, False]]).expand(ROWS, 2)
+    first, second = distil(Pairs(axes=("x", "y")), student, teacher, mask)
+    alone, _ = distil(Pairs(axes=("x", "y")), student, teacher)
+    torch.testing.assert_close(first, alone)
+    assert second == 0
+
+
 def test_distributions_that_cannot_be_compared_are_an_error():
     with pytest.raises(NotImplementedError, match=r"Categorical.*Normal"):
         divergence(Categorical(logits=torch.zeros(1, 2)), Normal(torch.zeros(1), torch.ones(1)))
