@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .errors import RunError
-from .files import read_json, recover_folder, replacing_folder, write_json
+from .files import read_json, recover_folder, replacing_folder, to_json
 
 FORMAT = 1
 MODEL, OBJECTIVE, OPTIMIZER = "model.safetensors", "objective.safetensors", "optimizer.safetensors"
@@ -30,12 +30,14 @@ class TrainingState:
         optimizer: the optimizer.
         scheduler: a learning-rate scheduler's state, in plain JSON types.
         objective: the objective, whose losses may have parameters.
+        scaler: the state of the loss scaler of fp16, in plain JSON types; {} without one.
     """
 
     progress: Mapping[str, Any]
     optimizer: Optimizer
     scheduler: Mapping[str, Any]
     objective: nn.Module
+    scaler: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 def save_checkpoint(
@@ -48,13 +50,18 @@ def save_checkpoint(
     """
     with replacing_folder(path) as folder:
         save_file(tensors_of(model), folder / MODEL)
-        write_json(folder / DESCRIPTION, {"format": FORMAT, **description})
+        (folder / DESCRIPTION).write_text(to_json({"format": FORMAT, **description}), encoding="utf-8")
         if state is not None:
             tensors, rest = _split_optimizer(state.optimizer)
             save_file(tensors, folder / OPTIMIZER)
             save_file(tensors_of(state.objective), folder / OBJECTIVE)
-            training = {"progress": state.progress, "optimizer": rest, "scheduler": state.scheduler}
-            write_json(folder / TRAINING, training)
+            training = {
+                "progress": state.progress,
+                "optimizer": rest,
+                "scheduler": state.scheduler,
+                "scaler": state.scaler,
+            }
+            (folder / TRAINING).write_text(to_json(training), encoding="utf-8")
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -87,7 +94,7 @@ def load_training(path: Path, optimizer: Optimizer, objective: nn.Module) -> dic
     """Put an optimizer and an objective back in the saved state.
 
     Returns:
-        {"progress": ..., "scheduler": ...}.
+        {"progress": ..., "scheduler": ..., "scaler": ...}.
 
     Raises:
         RunError: if a file is missing or damaged.
@@ -99,7 +106,7 @@ def load_training(path: Path, optimizer: Optimizer, objective: nn.Module) -> dic
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path / OPTIMIZER}: cannot be loaded: {error}") from error
     _join_optimizer(optimizer, tensors, training["optimizer"])
-    return {"progress": training["progress"], "scheduler": training["scheduler"]}
+    return {key: training[key] for key in ("progress", "scheduler", "scaler")}
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:

@@ -19,9 +19,9 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         RunError: if it cannot be written; what was there stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     with saving(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -34,8 +34,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file at once; numbers are written so that they read back exactly."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=True) + "\n")
+    """Replace a JSON file at once."""
+    write_text(path, to_json(value))
+
+
+def to_json(value: Any) -> str:
+    """The text of a JSON file; numbers are written so that they read back exactly."""
+    return json.dumps(value, indent=1, allow_nan=True) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -57,9 +62,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         RunError: if a file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = _sibling(path, "tmp"), _sibling(path, "old")
     with saving(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
@@ -85,7 +90,8 @@ def recover_folder(path: Path) -> None:
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
-            old.rename(path)
+            with contextlib.suppress(FileNotFoundError):  # another process has done it just now
+                old.rename(path)
 
 
 @contextlib.contextmanager

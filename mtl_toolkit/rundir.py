@@ -50,9 +50,10 @@ class StageDirectory:
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Add a line to the log."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with saving(self.path / LOG), (self.path / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with saving(self.path / LOG):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self.path / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
     def log_lines(self) -> list[dict[str, Any]]:
         """The log, without a last line that was cut short."""

@@ -1,4 +1,4 @@
-"""The code and the configurations that the documentation shows work, and its generated pages are up to date."""
+"""The code and the configurations in the documentation work, and the generated pages are up to date."""
 
 from __future__ import annotations
 

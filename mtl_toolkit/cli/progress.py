@@ -15,6 +15,8 @@ from ..config import Config, Stage
 from ..pipeline import Screen
 from ..trainer import Progress as Training
 
+QUIET = 60.0  # seconds between lines where there is no bar
+
 
 def make_screen(config: Config) -> TerminalScreen:
     """A screen for this process: only the first of several shows anything."""
@@ -44,7 +46,7 @@ class TerminalScreen(Screen):
         )
         self._task: TaskID | None = None
         self._rows = 0
-        self._since = time.monotonic()
+        self._since = self._spoke = time.monotonic()
 
     def __enter__(self) -> TerminalScreen:
         self._bar.start()
@@ -69,19 +71,20 @@ class TerminalScreen(Screen):
         self._say(f"{stage.name}: already finished, skipped", "bold")
 
     def step_done(self, progress: Training, steps: int, rows: int) -> None:
-        """Move the bar."""
+        """Move the bar; without one, a line from time to time."""
+        now = time.monotonic()
         self._rows += rows
+        rate = f"{self._rows / max(now - self._since, 1e-9):,.0f} samples/s"
+        epoch = f"epoch {progress.epoch + 1}/{self._stage.epochs}"
         if self._bar.disable:
+            if now - self._spoke >= QUIET:
+                self._say(f"  {epoch}  step {progress.step:,}/{steps:,}  {rate}")
             return
+        done = progress.epoch * steps + progress.step
         if self._task is None:
-            self._task = self._bar.add_task("", total=steps * self._stage.epochs, rate="")
-        rate = self._rows / max(time.monotonic() - self._since, 1e-9)
-        self._bar.update(
-            self._task,
-            description=f"epoch {progress.epoch + 1}/{self._stage.epochs}",
-            completed=progress.epoch * steps + progress.step,
-            rate=f"{rate:,.0f} samples/s",
-        )
+            # What an earlier run has done is no measure of this one's speed.
+            self._task = self._bar.add_task(epoch, total=steps * self._stage.epochs, completed=done - 1, rate="")
+        self._bar.update(self._task, description=epoch, completed=done, rate=rate)
 
     def epoch_done(self, progress: Training, record: Mapping[str, Any]) -> None:
         """A line with the losses, the metrics that count, the rate and the time left."""
@@ -114,6 +117,7 @@ class TerminalScreen(Screen):
         self._say(message, "yellow")
 
     def _say(self, text: str, style: str | None = None) -> None:
+        self._spoke = time.monotonic()
         self.console.print(text, style=style, highlight=False, soft_wrap=True)
 
     def _restart_clock(self) -> None:

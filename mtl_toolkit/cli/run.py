@@ -59,9 +59,10 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Callable[[], int]]:
 
     def handler(number: int, _frame: FrameType | None) -> None:
         if received:
-            raise KeyboardInterrupt
+            raise SystemExit(128 + number)
         received.append(number)
-        say("stopping after this step, to save; once more stops at once without saving")
+        with contextlib.suppress(RuntimeError):  # the signal came in the middle of a write to the terminal
+            say("stopping after this step, to save; once more stops at once without saving")
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, handler) for number in numbers}

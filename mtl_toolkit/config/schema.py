@@ -20,7 +20,7 @@ def doc(text: str, **more: Any) -> dict[str, Any]:
 class Task:
     """One task: its head, and the losses and metrics if they are not the head's own."""
 
-    head: Head
+    head: Head = attrs.field(metadata=doc("labels, layers and meaning of the output"))
     losses: tuple[Loss, ...] = attrs.field(default=(), metadata=doc("none: the head's default losses"))
     metrics: tuple[Metric, ...] = attrs.field(default=(), metadata=doc("none: the head's default metrics"))
 
@@ -29,7 +29,7 @@ class Task:
 class Model:
     """The network: a backbone, and how the tasks share it."""
 
-    backbone: Backbone
+    backbone: Backbone = attrs.field(metadata=doc("from pictures to features"))
     architecture: Architecture = attrs.field(metadata=doc("how tasks share", toml_default="shared"))
     image_size: int = attrs.field(default=112, validator=at_least(8), metadata=doc("side in pixels"))
     mean: tuple[float, float, float] | None = attrs.field(
@@ -63,8 +63,8 @@ class Augmentation:
 class Feed:
     """Samples of a dataset (or of several, one after the other) for a task."""
 
-    dataset: str | tuple[str, ...]
-    task: str
+    dataset: str | tuple[str, ...] = attrs.field(metadata=doc("a dataset's name, or several"))
+    task: str = attrs.field(metadata=doc("the task that it is for"))
     name: str = attrs.field(default="", metadata=doc("how logs and reports call it; '': the datasets' names"))
 
     @property
@@ -100,8 +100,8 @@ class Optimizer:
     """An optimizer of torch by name, with its own options; `backbone` and `heads` override them."""
 
     extra_keys: ClassVar[str] = "options"
-    type: str = "AdamW"
-    lr: float = attrs.field(default=1e-3, validator=above(0))
+    type: str = attrs.field(default="AdamW", metadata=doc("a class of torch.optim"))
+    lr: float = attrs.field(default=1e-3, validator=above(0), metadata=doc("learning rate"))
     backbone: Mapping[str, Any] = attrs.field(factory=dict, metadata=doc("overrides for the backbone"))
     heads: Mapping[str, Any] = attrs.field(factory=dict, metadata=doc("overrides for everything else"))
     options: Mapping[str, Any] = attrs.field(factory=dict)
@@ -115,8 +115,10 @@ class Scheduler:
     """
 
     extra_keys: ClassVar[str] = "options"
-    type: str | None = attrs.field(default=None, metadata=doc("none: constant after the warm-up"))
-    per: Literal["step", "epoch"] = "step"
+    type: str | None = attrs.field(
+        default=None, metadata=doc("a class of torch.optim.lr_scheduler; none: constant after the warm-up")
+    )
+    per: Literal["step", "epoch"] = attrs.field(default="step", metadata=doc("after what it is stepped"))
     warmup: int = attrs.field(default=0, validator=at_least(0), metadata=doc("steps (or epochs) of warm-up"))
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
@@ -125,11 +127,13 @@ class Scheduler:
 class Stage:
     """One training: which streams, how long, how, with which teacher."""
 
-    name: str = attrs.field(validator=not_empty())
-    kind: Literal["train"] = "train"
-    streams: tuple[Stream, ...] = attrs.field(validator=not_empty())
-    validation: tuple[Validation, ...] = ()
-    epochs: int = attrs.field(default=10, validator=at_least(1))
+    name: str = attrs.field(validator=not_empty(), metadata=doc("its folder in the run directory"))
+    kind: Literal["train"] = attrs.field(default="train", metadata=doc("what is done"))
+    streams: tuple[Stream, ...] = attrs.field(validator=not_empty(), metadata=doc("what a step is made of"))
+    validation: tuple[Validation, ...] = attrs.field(
+        default=(), metadata=doc("on what metrics are taken after each epoch")
+    )
+    epochs: int = attrs.field(default=10, validator=at_least(1), metadata=doc("how many at most"))
     epoch_length: Literal["shortest", "longest"] | int = attrs.field(
         default="shortest", metadata=doc("an epoch ends with this stream, others cycle; or a number of steps")
     )
@@ -144,8 +148,8 @@ class Stage:
         default=None, validator=at_least(0), metadata=doc("none: 1 minus the weights of the teacher losses")
     )
     balancer: Balancer = attrs.field(metadata=doc("how losses are combined", toml_default="sum"))
-    optimizer: Optimizer = attrs.field(factory=Optimizer)
-    scheduler: Scheduler = attrs.field(factory=Scheduler)
+    optimizer: Optimizer = attrs.field(factory=Optimizer, metadata=doc("how weights are updated"))
+    scheduler: Scheduler = attrs.field(factory=Scheduler, metadata=doc("how the learning rate changes"))
     clip_norm: float | None = attrs.field(default=None, validator=above(0), metadata=doc("none: no clipping"))
     accumulate: int = attrs.field(default=1, validator=at_least(1), metadata=doc("batches per step"))
     patience: int | None = attrs.field(
@@ -154,7 +158,9 @@ class Stage:
     select: Mapping[str, float] = attrs.field(
         factory=dict, metadata=doc("weights of metrics in choosing the best epoch; none: the heads' own")
     )
-    augmentation: Augmentation = attrs.field(factory=Augmentation)
+    augmentation: Augmentation = attrs.field(
+        factory=Augmentation, metadata=doc("random changes of training pictures")
+    )
     start_from: str | None = attrs.field(
         default=None, metadata=doc("an earlier stage or a checkpoint's path whose weights to start from")
     )
@@ -174,8 +180,12 @@ class Stage:
 class TrainerOptions:
     """What holds for all stages of a run and does not belong to the method."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda", "mps"] = attrs.field(
+        default="auto", metadata=doc("where to train; auto: a GPU if there is one")
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = attrs.field(
+        default="fp32", metadata=doc("of the networks' arithmetic; weights and losses stay in fp32")
+    )
     channels_last: bool = attrs.field(default=True, metadata=doc("memory format of pictures and weights"))
     workers: int | None = attrs.field(
         default=None,
@@ -195,18 +205,20 @@ class TrainerOptions:
 class Plugins:
     """Which installed plugins are switched off."""
 
-    disable: tuple[str, ...] = attrs.field(default=(), validator=unique())
+    disable: tuple[str, ...] = attrs.field(
+        default=(), validator=unique(), metadata=doc("entry points, as distribution:entry-point")
+    )
 
 
 @attrs.frozen(kw_only=True)
 class Config:
     """A whole job."""
 
-    name: str = attrs.field(validator=not_empty())
-    seed: int = attrs.field(default=0, validator=at_least(0))
-    plugins: Plugins = attrs.field(factory=Plugins)
-    trainer: TrainerOptions = attrs.field(factory=TrainerOptions)
-    tasks: Mapping[str, Task] = attrs.field(validator=not_empty())
-    datasets: Mapping[str, Dataset] = attrs.field(validator=not_empty())
-    model: Model
-    stages: tuple[Stage, ...] = attrs.field(validator=not_empty())
+    name: str = attrs.field(validator=not_empty(), metadata=doc("the run directory is runs/<name>"))
+    seed: int = attrs.field(default=0, validator=at_least(0), metadata=doc("of all that is random"))
+    plugins: Plugins = attrs.field(factory=Plugins, metadata=doc("installed plugins to switch off"))
+    trainer: TrainerOptions = attrs.field(factory=TrainerOptions, metadata=doc("device, precision, logging"))
+    tasks: Mapping[str, Task] = attrs.field(validator=not_empty(), metadata=doc("what is learnt, by name"))
+    datasets: Mapping[str, Dataset] = attrs.field(validator=not_empty(), metadata=doc("samples, by name"))
+    model: Model = attrs.field(metadata=doc("the network"))
+    stages: tuple[Stage, ...] = attrs.field(validator=not_empty(), metadata=doc("trainings, in order"))

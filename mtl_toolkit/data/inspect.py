@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 
 from ..plugin import Head, Samples
+from .samples import column_bytes
+
+BLOCK = 65536  # values of a column that are Python objects at a time
 
 
 @attrs.frozen
@@ -70,13 +73,16 @@ def find_overlap(
     """Files and groups (identities, videos) that are in training and in validation."""
     found = []
     for column in ("file", "group"):
-        seen = [(title, known) for title, samples in train if (known := _values(samples, column)) is not None]
-        for title, samples in validation:
-            values = _values(samples, column)
-            for other, known in seen if values is not None else ():
-                common = np.intersect1d(known, np.asarray(values))
-                if len(common):
-                    examples = tuple(_text(value) for value in common[:3])
+        # Sets: sorting millions of paths would take minutes. Only validation's values are held as objects.
+        known = [
+            (title, set(filter(None, _blocks(column_bytes(samples, column))))) for title, samples in validation
+        ]
+        for other, samples in train if any(values for _, values in known) else ():
+            own = column_bytes(samples, column)
+            for title, values in known:
+                common = values.intersection(_blocks(own))
+                if common:
+                    examples = tuple(value.decode("utf-8", "replace") for value in sorted(common)[:3])
                     found.append(Overlap(other, title, column, len(common), examples))
     return found
 
@@ -89,16 +95,15 @@ def fingerprint(samples: Samples) -> str:
         digest.update(labels.valid.tobytes())
         digest.update(np.where(labels.valid, labels.values, 0).tobytes())
     for column in ("file", "group"):
-        values = samples.column(column)
+        values = column_bytes(samples, column)
         if values is not None:
+            digest.update(f"{column}/{values.dtype}".encode())
             digest.update(values.tobytes())
     return digest.hexdigest()[:16]
 
 
-def _values(samples: Samples, column: str) -> np.ndarray | None:
-    values = samples.column(column)
-    return None if values is None else np.unique(values[values != values.dtype.type()])
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def _blocks(values: np.ndarray | None) -> Iterator[bytes]:
+    """The values one by one, without making a list of them all; none of a column that is not there."""
+    if values is not None:
+        for start in range(0, len(values), BLOCK):
+            yield from values[start : start + BLOCK].tolist()

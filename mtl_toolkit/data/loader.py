@@ -19,6 +19,8 @@ from ..plugin import Head, Samples
 from .samples import CachedSamples, skips
 from .streams import LiveStream, Plan
 
+Position = tuple[int, int, list[np.ndarray]]  # epoch, step, and the sample indices of each stream
+
 
 class StreamLoader:
     """Iterates over the batches of an epoch, from any step on.
@@ -34,7 +36,7 @@ class StreamLoader:
         self, plan: Plan, heads: Mapping[str, Head], *, workers: int = 0, pin_memory: bool = False
     ) -> None:
         self.plan = plan
-        self._positions = _Positions()
+        self._positions = _Positions(plan)
         for stream in plan.streams if workers else ():
             _prepare(stream.samples)
         self._loader: DataLoader[Any] = DataLoader(
@@ -59,11 +61,18 @@ class StreamLoader:
         Raises:
             UserError: if a sample cannot be read and its dataset does not skip it.
         """
-        self._positions.items = [(epoch, step) for step in range(start, len(self))]
+        self._positions.epoch, self._positions.start = epoch, start
         for batch in self._loader:
             if isinstance(batch, UserError):
                 raise batch
             yield batch
+
+    def close(self) -> None:
+        """End the loader processes, without waiting for the interpreter to end."""
+        iterator: Any = self._loader._iterator  # torch has no public way
+        if iterator is not None:
+            iterator._shutdown_workers()
+            self._loader._iterator = None
 
 
 def collate(
@@ -72,7 +81,13 @@ def collate(
     heads: Mapping[str, Head],
     noise: Sequence[np.ndarray] | None = None,
 ) -> Batch:
-    """Read the samples of all streams and lay them side by side."""
+    """Read the samples of all streams and lay them side by side.
+
+    Samples that cannot be read and may be skipped are left out; the batch has no rows if that leaves none.
+
+    Raises:
+        UserError: if a sample cannot be read otherwise, or the streams' inputs differ in shape.
+    """
     pieces = [_read(stream.samples, wanted) for stream, wanted in zip(streams, indices, strict=True)]
     kept = [wanted[keep] for wanted, (_, keep) in zip(indices, pieces, strict=True)]
     targets, masks = _labels(streams, kept, heads)
@@ -81,12 +96,8 @@ def collate(
         for stream, rows in zip(streams, kept, strict=True)
         for index in rows
     )
-    inputs = [piece for piece, _ in pieces if piece is not None]
-    if not inputs:
-        raise RunError(f"no sample of the step could be read ({', '.join(s.title for s in streams)})")
-    batch = Batch.from_tensors(
-        torch.cat(inputs), targets, masks, sizes=[len(rows) for rows in kept], ids=names
-    )
+    inputs = _side_by_side(streams, [piece for piece, _ in pieces])
+    batch = Batch.from_tensors(inputs, targets, masks, sizes=[len(rows) for rows in kept], ids=names)
     lots = None
     if noise is not None:
         parts = [lot[keep] for lot, (_, keep) in zip(noise, pieces, strict=True)]
@@ -95,31 +106,33 @@ def collate(
 
 
 class _Steps:
-    """A map from (epoch, step) to a batch, for torch's DataLoader."""
+    """A map from a position to its batch, for torch's DataLoader."""
 
     def __init__(self, plan: Plan, heads: Mapping[str, Head]) -> None:
         self.plan = plan
         self.heads = heads
 
-    def __getitem__(self, position: tuple[int, int]) -> Batch | UserError:
+    def __getitem__(self, position: Position) -> Batch | UserError:
+        epoch, step, indices = position
         try:
-            indices = self.plan.indices(*position)
-            return collate(self.plan.streams, indices, self.heads, self.plan.noise(*position))
+            return collate(self.plan.streams, indices, self.heads, self.plan.noise(epoch, step))
         except UserError as error:  # DataLoader would bury the message in a worker's traceback
             return error
 
 
 class _Positions:
-    """The sampler: which steps are still to come."""
+    """The sampler: the steps still to come. It runs in the calling process, which alone holds the orders."""
 
-    def __init__(self) -> None:
-        self.items: list[tuple[int, int]] = []
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.epoch = self.start = 0
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter(self.items)
+    def __iter__(self) -> Iterator[Position]:
+        for step in range(self.start, len(self)):
+            yield self.epoch, step, self.plan.indices(self.epoch, step)
 
     def __len__(self) -> int:
-        return len(self.items)
+        return self.plan.steps()
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -145,6 +158,14 @@ def _read(samples: Samples, indices: np.ndarray) -> tuple[Tensor | None, np.ndar
             if not skips(samples, int(index)):
                 raise
     return (torch.cat(rows) if rows else None), np.asarray(kept, dtype=np.int64)
+
+
+def _side_by_side(streams: Sequence[LiveStream], pieces: Sequence[Tensor | None]) -> Tensor:
+    there = {stream.title: piece for stream, piece in zip(streams, pieces, strict=True) if piece is not None}
+    if len({piece.shape[1:] for piece in there.values()}) > 1:
+        shapes = ", ".join(f"{title!r} {tuple(piece.shape[1:])}" for title, piece in there.items())
+        raise RunError(f"the streams' inputs must have one shape (got {shapes})")
+    return torch.cat(list(there.values())) if there else torch.empty(0)
 
 
 def _labels(
@@ -178,6 +199,7 @@ def _context() -> Any:
 
 
 def _quiet_worker(_worker: int) -> None:
-    # Ctrl-C reaches the whole process group; the main process decides what to do about it.
+    # Ctrl-C, and often a request to terminate, reach the whole process group; the main process decides what
+    # to do about them. A second request is the one by which torch ends a worker that hangs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.signal(signal.SIGTERM, signal.SIG_DFL))

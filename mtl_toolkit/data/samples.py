@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..batch import Labels
-from ..errors import DataError
+from ..errors import DataError, RunError, UnreadableSampleError
 from ..plugin import Samples
 
 
@@ -112,12 +113,11 @@ class ConcatSamples(Samples):
 
     def column(self, name: str) -> np.ndarray | None:
         """The column over all parts, empty for those that lack it; None where all do."""
-        columns = [part.column(name) for part in self.parts]
-        known = next((column for column in columns if column is not None), None)
-        if known is None:
+        columns = [column_bytes(part, name) for part in self.parts]
+        if all(column is None for column in columns):
             return None
         filled = [
-            np.zeros(len(part), known.dtype) if column is None else column
+            np.zeros(len(part), np.bytes_) if column is None else column
             for part, column in zip(self.parts, columns, strict=True)
         ]
         return np.concatenate(filled)
@@ -176,7 +176,7 @@ class CachedSamples(Samples):
         for index in range(len(self)) if self._store is None else ():
             try:
                 self.read([index])
-            except Exception:
+            except UnreadableSampleError:
                 continue
             return
 
@@ -191,6 +191,15 @@ class CachedSamples(Samples):
         return self.__dict__ | {"_store": None, "_filled": np.zeros(0, np.bool_)}
 
 
+def column_bytes(samples: Samples, name: str) -> np.ndarray | None:
+    """A column of a dataset as UTF-8, whatever type the dataset keeps it in, so that columns compare."""
+    values = samples.column(name)
+    if values is None or values.dtype.kind == "S":
+        return values
+    texts = np.array(["" if value is None else str(value) for value in values.tolist()], np.str_)
+    return np.char.encode(texts, "utf-8")
+
+
 def skips(samples: Samples, index: int) -> bool:
     """Whether a sample that cannot be read is passed over."""
     if isinstance(samples, CachedSamples):
@@ -201,8 +210,13 @@ def skips(samples: Samples, index: int) -> bool:
 
 
 def _shared(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    size = int(np.prod(shape)) * dtype.itemsize
-    return np.frombuffer(mmap.mmap(-1, max(size, 1)), dtype=dtype, count=int(np.prod(shape))).reshape(shape)
+    count = math.prod(shape)
+    size = count * dtype.itemsize
+    try:
+        memory = mmap.mmap(-1, size)
+    except OSError as error:
+        raise RunError(f"cache = true: no memory for {size / 2**30:,.1f} GiB: {error.strerror}") from None
+    return np.frombuffer(memory, dtype=dtype, count=count).reshape(shape)
 
 
 def _concatenate(parts: Sequence[Mapping[str, Labels]], lengths: Sequence[int]) -> dict[str, Labels]:

@@ -56,7 +56,7 @@ class TrainPlan:
     many processes there are.
 
     Raises:
-        DataError: if a stream has no samples.
+        DataError: if a stream has no samples, or a process would have no rows.
     """
 
     def __init__(
@@ -71,6 +71,8 @@ class TrainPlan:
         for stream in streams:
             if not len(stream.samples):
                 raise DataError(f"stream {stream.title!r} has no samples")
+        if world > max(stream.batch_size for stream in streams):
+            raise DataError(f"no stream has a row a step for each of the {world} processes; raise batch_size")
         self.streams = streams
         self.seed = seed
         self.rank = rank

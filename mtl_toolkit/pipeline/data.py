@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import attrs
+import torch
 
 from ..config import Config, Feed, Stage, Stream, own_tasks, stage_tasks
 from ..data import (
@@ -19,7 +20,7 @@ from ..data import (
     load_size,
     summarise,
 )
-from ..errors import DataError
+from ..errors import DataError, UnreadableSampleError
 from ..plugin import DataFacts, Head, Samples
 from ..trainer import option_problems
 
@@ -31,6 +32,7 @@ class DataSource:
         self.config = config
         self.heads = {name: task.head for name, task in config.tasks.items() if not task.head.members}
         self._open: dict[tuple[str, int, bool], Samples] = {}
+        self._fingerprints: dict[tuple[str, int, bool], str] = {}
 
     def samples(self, feed: Feed, image_size: int, *, validation: bool) -> Samples:
         """The samples of a feed.
@@ -43,7 +45,9 @@ class DataSource:
 
     def stream(self, stage: Stage, stream: Stream) -> LiveStream:
         """A training stream, ready to be drawn."""
-        samples = self.samples(stream, self.train_size(stage), validation=False)
+        size = self.train_size(stage)
+        samples = self.samples(stream, size, validation=False)
+        _check_picture(stream.title, samples, size)
         own = {task: self.heads[task] for task in own_tasks(self.config, stream.task)}
         labels = samples.labels()
         draw = stream.sampler.build(len(samples), {task: labels[task] for task in own if task in labels}, own)
@@ -51,19 +55,25 @@ class DataSource:
 
     def validation(self, feed: Feed, batch_size: int) -> LiveStream:
         """A validation feed, read in order."""
-        samples = self.samples(feed, self.config.model.image_size, validation=True)
+        size = self.config.model.image_size
+        samples = self.samples(feed, size, validation=True)
+        _check_picture(feed.title, samples, size)
         return LiveStream(
             feed.title, feed.task, samples, lambda generator: generator.permutation(0), batch_size
         )
 
     def fingerprints(self, stage: Stage) -> dict[str, str]:
         """A hash of every dataset of a stage."""
-        found = {}
-        for feed in (*stage.streams, *stage.validation):
-            for name in feed.datasets:
-                if name not in found:
-                    size = self.train_size(stage) if feed in stage.streams else self.config.model.image_size
-                    found[name] = fingerprint(self._dataset(name, size, validation=feed not in stage.streams))
+        found: dict[str, str] = {}
+        for feeds, size, validation in (
+            (stage.streams, self.train_size(stage), False),
+            (stage.validation, self.config.model.image_size, True),
+        ):
+            for name in (name for feed in feeds for name in feed.datasets if name not in found):
+                key = (name, size, validation)
+                if key not in self._fingerprints:
+                    self._fingerprints[key] = fingerprint(self._dataset(name, size, validation=validation))
+                found[name] = self._fingerprints[key]
         return found
 
     def train_size(self, stage: Stage) -> int:
@@ -145,7 +155,7 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
     stages: list[StageData] = []
     for stage in config.stages:
         try:
-            stages.append(inspect_stage(source, stage))
+            stages.append(_alike(source, stage, stages) or inspect_stage(source, stage))
         except DataError as error:
             problems += error.problems
     for data in stages:
@@ -156,6 +166,18 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
                 for overlap in data.overlaps
             ]
     return stages, list(dict.fromkeys(problems))
+
+
+def _alike(source: DataSource, stage: Stage, stages: Sequence[StageData]) -> StageData | None:
+    """The same data as in an earlier stage is not looked through again: it may be millions of samples."""
+    for data in stages:
+        other = data.stage
+        key, other_key = (
+            (one.streams, one.validation, one.epoch_length, source.train_size(one)) for one in (stage, other)
+        )
+        if key == other_key:
+            return attrs.evolve(data, stage=stage)
+    return None
 
 
 def stage_heads(config: Config, stage: Stage) -> dict[str, Head]:
@@ -187,6 +209,18 @@ def _check(name: str, samples: Samples, heads: Mapping[str, Head]) -> None:
             )
         if problem := head.check_labels(labels):
             raise DataError(f"datasets.{name}: task {task!r}: {problem}")
+
+
+def _check_picture(title: str, samples: Samples, size: int) -> None:
+    """Look at the first sample: pictures must be as the network takes them; features may have any shape."""
+    try:
+        sample = samples.read([0])
+    except UnreadableSampleError:
+        return  # it will be met, and skipped or told, when its turn comes
+    if sample.dtype == torch.uint8 and sample.shape != (1, 3, size, size):
+        raise DataError(
+            f"{title!r}: pictures must be uint8 of shape {(3, size, size)} (got {tuple(sample.shape[1:])})"
+        )
 
 
 def _unlabelled(config: Config, stage: Stage, summary: FeedSummary, kind: str) -> list[str]:

@@ -70,7 +70,11 @@ def train_stage(job: StageJob) -> Progress:
     if job.directory.resumable():
         recorder.resume()
     recorder.started()
-    progress = trainer.fit()
+    try:
+        progress = trainer.fit()
+    finally:
+        for loader in (trainer.loader, *(feed.loader for feed in trainer.feeds)):
+            loader.close()
     recorder.finished()
     return progress
 
@@ -218,6 +222,8 @@ class Recorder:
         trainer.progress = Progress(**state["progress"])
         if trainer.schedule:
             trainer.schedule.load_state_dict(state["scheduler"])
+        if trainer.accelerator.scaler is not None:
+            trainer.accelerator.scaler.load_state_dict(state["scaler"])
         if self.main:
             progress = trainer.progress
             at = (progress.epoch + 1, progress.step) if progress.step else (progress.epoch, END)
@@ -268,12 +274,13 @@ class Recorder:
     def save(self, progress: Progress) -> None:
         """Keep a point to go on from; the other processes wait for it."""
         if self.main:
-            schedule = self.trainer.schedule
+            schedule, scaler = self.trainer.schedule, self.trainer.accelerator.scaler
             state = TrainingState(
                 attrs.asdict(progress),
                 self.trainer.optimizer,
                 schedule.state_dict() if schedule else {},
                 self.trainer.objective,
+                scaler.state_dict() if scaler is not None else {},
             )
             save_checkpoint(self.job.directory.last, self.trainer.model, self._description(progress), state)
         self.job.accelerator.wait_for_everyone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 from .. import distributed
 from ..batch import Batch, HeadOutput
 from ..data import StreamLoader
+from ..errors import RunError
 from ..metrics import FeedMetrics
 from ..model import MultiTaskModel
 from ..objective import Losses, Objective
@@ -188,16 +190,23 @@ class Trainer:
         started = time.perf_counter()
         self.model.eval()
         found: dict[str, float] = {}
+        skipped = 0
         with torch.no_grad():
             for feed in self.feeds:
                 feed.metrics.reset()
                 for batch in feed.loader.epoch(0):
+                    skipped += batch.skipped
+                    if not len(batch):
+                        continue
                     on_device = batch.to(self.accelerator.device)
                     with self.accelerator.autocast():
                         outputs = self.model(on_device.inputs, feed.metrics.tasks)
                     feed.metrics.update(outputs, on_device)
                     self._check_stop()
                 found |= feed.metrics.compute()
+        if self.accelerator.num_processes > 1:
+            skipped = int(self.accelerator.reduce(torch.tensor(skipped, device=self.accelerator.device)))
+        self.progress.skipped += skipped
         self.progress.seconds += time.perf_counter() - started
         return found
 
@@ -213,7 +222,9 @@ class Trainer:
             "rates": self._rates(),
         }
         progress.history.append(record)
-        better = not self.select or score > progress.best_score or progress.best_epoch == 0
+        # Whatever is finite is better than a score that is not a number.
+        worst = math.isnan(progress.best_score) and not math.isnan(score)
+        better = not self.select or progress.best_epoch == 0 or score > progress.best_score or worst
         if better:
             progress.best_epoch, progress.best_score, progress.best_metrics = number, score, metrics
         if self.schedule:
@@ -230,6 +241,8 @@ class Trainer:
     def _batches(self, epoch: int, start: int) -> Iterator[tuple[Batch, list[tuple[int, ...]], int]]:
         """Batches on the device; with several processes, the rows of each rank, and any rank's stop."""
         for batch in self.loader.epoch(epoch, start):
+            if not len(batch):
+                raise RunError(f"none of the {batch.skipped} samples of a step of epoch {epoch + 1} can be read")
             if self.accelerator.num_processes > 1:
                 whole, sizes, stop = distributed.gather_batch(batch, self.stop())
                 yield whole.to(self.accelerator.device), sizes, stop

@@ -62,6 +62,7 @@ class Hdf5(Dataset):
             {name: column[rows] for name, column in columns.items() if column is not None},
             size=facts.image_size,
             on_error=self.on_error,
+            folder=str(self.path.absolute().parent),
         )
 
     def _rows(self, file: PackedFile) -> np.ndarray:
@@ -121,8 +122,10 @@ class PackedSamples(Samples):
         *,
         size: int,
         on_error: Literal["stop", "skip"],
+        folder: str,
     ) -> None:
         self.on_error = on_error
+        self._folder = folder
         self._pictures = pictures
         self._labels = labels
         self._columns = columns
@@ -156,8 +159,16 @@ class PackedSamples(Samples):
         return bytes(self._columns["id"][index]).decode(errors="replace")
 
     def column(self, name: str) -> np.ndarray | None:
-        """The columns of text that are stored, as bytes [samples]; `file` is the id."""
-        return self._columns.get("id" if name == "file" else name)
+        """The columns of text that are stored, as bytes [samples].
+
+        `file` is the id, and like `group` it stands under its `source`, or under the pack's folder where
+        none is stored: other databases may use the same names.
+        """
+        found = self._columns.get("id" if name == "file" else name)
+        if found is None or name not in ("file", "group"):
+            return found
+        source = self._columns.get("source", np.array(self._folder.encode()))
+        return np.where(found == b"", b"", np.char.add(np.char.add(source, b": "), found))
 
 
 def target_values(stored: PackedLabels, head: Head, dropped: Collection[str] = ()) -> np.ndarray:
