@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
+from hypothesis import settings
+
 # Read by torch when it is loaded.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
-
-from hypothesis import settings
 
 # A busy machine must not fail a test for being slow.
 settings.register_profile("unhurried", deadline=None)

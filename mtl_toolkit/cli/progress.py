@@ -83,7 +83,9 @@ class TerminalScreen(Screen):
         done = progress.epoch * steps + progress.step
         if self._task is None:
             # What an earlier run has done is no measure of this one's speed.
-            self._task = self._bar.add_task(epoch, total=steps * self._stage.epochs, completed=done - 1, rate="")
+            self._task = self._bar.add_task(
+                epoch, total=steps * self._stage.epochs, completed=done - 1, rate=""
+            )
         self._bar.update(self._task, description=epoch, completed=done, rate=rate)
 
     def epoch_done(self, progress: Training, record: Mapping[str, Any]) -> None:

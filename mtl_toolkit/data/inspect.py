@@ -75,7 +75,8 @@ def find_overlap(
     for column in ("file", "group"):
         # Sets: sorting millions of paths would take minutes. Only validation's values are held as objects.
         known = [
-            (title, set(filter(None, _blocks(column_bytes(samples, column))))) for title, samples in validation
+            (title, set(filter(None, _blocks(column_bytes(samples, column)))))
+            for title, samples in validation
         ]
         for other, samples in train if any(values for _, values in known) else ():
             own = column_bytes(samples, column)

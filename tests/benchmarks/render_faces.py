@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-
 from mtl_affect.faces import STYLES, labels, render, sample
 
 

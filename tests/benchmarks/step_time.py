@@ -1,8 +1,8 @@
 """Step time of the trainer against a hand-written loop of the same network, side by side.
 
-Both train ResNet-18 (timm, from scratch) on 64x64 pictures held in memory, 64 rows labelled with a class and 32
-with valence-arousal, with the same augmentation, optimizer, precision and memory format. The two are timed in
-turns, a block of steps each, so that a change in the machine's speed meets both.
+Both train ResNet-18 (timm, from scratch) on 64x64 pictures held in memory, 64 rows labelled with a class and
+32 with valence-arousal, with the same augmentation, optimizer, precision and memory format. The two are timed
+in turns, a block of steps each, so that a change in the machine's speed meets both.
 
     python tests/benchmarks/step_time.py [--precision bf16] [--steps 10] [--rounds 7]
 """
@@ -12,19 +12,29 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import nn
-
 from mtl_affect.expression import Expression
 from mtl_affect.valence_arousal import ValenceArousal
 from mtl_std.balancers import Sum
 from mtl_std.shared import SharedTrunk
-from mtl_toolkit import LiveStream, MultiTaskModel, Objective, StreamLoader, StreamTask, TensorSamples, TrainPlan, Trainer
+from torch import nn
+
+from mtl_toolkit import (
+    LiveStream,
+    MultiTaskModel,
+    Objective,
+    StreamLoader,
+    StreamTask,
+    TensorSamples,
+    Trainer,
+    TrainPlan,
+)
 from mtl_toolkit.config import Augmentation
 from mtl_toolkit.data import augment
 from mtl_toolkit.model import Normalise
@@ -32,9 +42,10 @@ from mtl_toolkit.model import Normalise
 ROWS = {"expr": 64, "va": 32}
 STORED, SIZE = 77, 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Data = dict[str, tuple[torch.Tensor, torch.Tensor]]  # pictures and labels by task
 
 
-def make_data(samples: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def make_data(samples: int) -> Data:
     """Random pictures with random labels, by task."""
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (samples, 3, STORED, STORED), dtype=torch.uint8, generator=generator)
@@ -43,7 +54,7 @@ def make_data(samples: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     return {"expr": (pictures, classes), "va": (pictures, values)}
 
 
-def ours(data: dict[str, tuple[torch.Tensor, torch.Tensor]], device: torch.device, precision: str, steps: int):
+def ours(data: Data, device: torch.device, precision: str, steps: int) -> Iterator[float]:
     """Yield the seconds of a block of `steps` steps of the trainer, again and again."""
     heads = {"expr": Expression(), "va": ValenceArousal()}
     torch.manual_seed(0)
@@ -52,10 +63,14 @@ def ours(data: dict[str, tuple[torch.Tensor, torch.Tensor]], device: torch.devic
     model = MultiTaskModel(SharedTrunk(backbone, list(heads)), modules, Normalise(MEAN, STD))
     model.to(device, memory_format=torch.channels_last)
     streams = [
-        LiveStream(task, task, TensorSamples(pictures, {task: labels}), lambda g: g.permutation(2000), ROWS[task])
+        LiveStream(
+            task, task, TensorSamples(pictures, {task: labels}), lambda g: g.permutation(2000), ROWS[task]
+        )
         for task, (pictures, labels) in data.items()
     ]
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision)
+    )
     options = Augmentation()
 
     def prepare(batch):
@@ -67,7 +82,9 @@ def ours(data: dict[str, tuple[torch.Tensor, torch.Tensor]], device: torch.devic
         objective=Objective(heads, [StreamTask(task, task) for task in data]).to(device),
         balancer=Sum().build(list(heads)),
         optimizer=torch.optim.AdamW(model.parameters(), lr=1e-3),
-        loader=StreamLoader(TrainPlan(streams, seed=0, length=steps), heads, pin_memory=device.type == "cuda"),
+        loader=StreamLoader(
+            TrainPlan(streams, seed=0, length=steps), heads, pin_memory=device.type == "cuda"
+        ),
         epochs=10**9,
         prepare=prepare,
         accelerator=accelerator,
@@ -80,14 +97,18 @@ def ours(data: dict[str, tuple[torch.Tensor, torch.Tensor]], device: torch.devic
         yield time.perf_counter() - started
 
 
-def by_hand(data: dict[str, tuple[torch.Tensor, torch.Tensor]], device: torch.device, precision: str, steps: int):
+def by_hand(data: Data, device: torch.device, precision: str, steps: int) -> Iterator[float]:
     """The same as one would write it for this very job."""
     torch.manual_seed(0)
     backbone = timm.create_model("resnet18", num_classes=0).to(device, memory_format=torch.channels_last)
 
     def head(outputs: int) -> nn.Module:
         return nn.Sequential(
-            nn.BatchNorm1d(512), nn.Linear(512, 128), nn.ReLU(), nn.BatchNorm1d(128), nn.Dropout(0.5),
+            nn.BatchNorm1d(512),
+            nn.Linear(512, 128),
+            nn.ReLU(),
+            nn.BatchNorm1d(128),
+            nn.Dropout(0.5),
             nn.Linear(128, outputs),
         ).to(device)
 
@@ -119,7 +140,9 @@ def by_hand(data: dict[str, tuple[torch.Tensor, torch.Tensor]], device: torch.de
     while True:
         started = time.perf_counter()
         for _ in range(steps):
-            index = {task: torch.randint(0, len(data[task][1]), (count,), generator=generator) for task, count in ROWS.items()}
+            index = {
+                task: torch.randint(0, 2000, (count,), generator=generator) for task, count in ROWS.items()
+            }
             pictures = torch.cat([data[task][0][index[task]] for task in ROWS]).to(device)
             classes = data["expr"][1][index["expr"]].to(device)
             values = data["va"][1][index["va"]].to(device)
@@ -169,7 +192,8 @@ def main() -> None:
     for name, values in seconds.items():
         print(f"{name}: {1000 * statistics.median(values):.1f} ms a step (fastest {1000 * min(values):.1f})")
     ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
-    print(f"trainer / by hand: median {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f})")
+    spread = f"from {min(ratios):.3f} to {max(ratios):.3f}"
+    print(f"trainer / by hand: median {statistics.median(ratios):.3f} ({spread})")
 
 
 if __name__ == "__main__":

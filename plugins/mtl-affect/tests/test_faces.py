@@ -9,9 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
-from torch.nn import functional as F
-
 from mtl_affect.faces import (
     ACTION_UNITS,
     EXPRESSIONS,
@@ -26,6 +23,8 @@ from mtl_affect.faces import (
     valence_arousal,
 )
 from mtl_affect.faces.hashing import Draws, cumulative
+from torch import nn
+from torch.nn import functional as F
 
 STUDIO, WILD = STYLES["studio"], STYLES["wild"]
 SIZE = 64
