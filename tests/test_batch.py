@@ -40,7 +40,9 @@ def test_counts_are_those_of_the_masks_stream_by_stream(data, sizes):
     batch = Batch.from_tensors(torch.zeros(rows, 1), {"au": torch.zeros(rows, 3)}, {"au": mask}, sizes=sizes)
     assert len(batch) == rows
     for stream in range(len(sizes)):
-        part = [row for row, owner in zip(mask.tolist(), batch.stream.tolist(), strict=True) if owner == stream]
+        part = [
+            row for row, owner in zip(mask.tolist(), batch.stream.tolist(), strict=True) if owner == stream
+        ]
         valid = sum(map(sum, part))
         assert batch.counts[stream, "au"] == Count(valid, 3 * len(part) - valid)
         assert batch.stream[batch.rows(stream)].tolist() == [stream] * sizes[stream]
@@ -57,7 +59,12 @@ def test_a_task_without_a_mask_is_labelled_throughout():
     [
         ({"t": torch.zeros(3)}, {}, None, "task 't': targets need 2 rows"),
         ({"t": torch.zeros(2)}, {"t": torch.ones(2)}, None, "mask torch.float32"),
-        ({"t": torch.zeros(2, 2)}, {"t": torch.ones(2, dtype=torch.bool)}, None, "a bool mask of their shape"),
+        (
+            {"t": torch.zeros(2, 2)},
+            {"t": torch.ones(2, dtype=torch.bool)},
+            None,
+            "a bool mask of their shape",
+        ),
         ({}, {}, (1, 2), "sizes must add up to the 2 rows"),
     ],
 )

@@ -40,6 +40,10 @@ def stop_after(steps):
     return stop
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, tiny_text):
     folder = tmp_path_factory.mktemp("alone")
@@ -50,7 +54,7 @@ def alone(tmp_path_factory, tiny_text):
 
 # Asked once a step and once a validation batch: 5 + 3 an epoch. These are within the first epoch, at its last
 # step, in its validation, in later epochs, and in the second stage.
-@pytest.mark.parametrize("moment", [1, 3, 5, 6, 9, 16, 17, 22, 26, 40, 47])
+@pytest.mark.parametrize("moment", [3, 22, *(slow(moment) for moment in (1, 5, 6, 9, 16, 17, 26, 40, 47))])
 def test_a_run_stopped_at_any_moment_and_resumed_equals_the_run_left_alone(tiny, tmp_path, alone, moment):
     with pytest.raises(Interrupted) as stopped:
         run(load_config(tiny), tmp_path / "run", stop=stop_after(moment))
@@ -59,6 +63,7 @@ def test_a_run_stopped_at_any_moment_and_resumed_equals_the_run_left_alone(tiny,
     assert results(tmp_path / "run") == alone
 
 
+@pytest.mark.slow
 def test_a_run_stopped_many_times_equals_the_run_left_alone(tiny, tmp_path, alone):
     for _ in range(100):
         try:
@@ -72,12 +77,19 @@ def test_a_run_stopped_many_times_equals_the_run_left_alone(tiny, tmp_path, alon
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("defaults.accumulate=2", "trainer.save_every=1"),
-        ("defaults.optimizer={ type = 'SGD', lr = 0.01, momentum = 0.9 }", "defaults.scheduler={ warmup = 7 }"),
-        ("defaults.scheduler={ type = 'ReduceLROnPlateau', per = 'epoch', patience = 0 }",),
-        ("defaults.scheduler={ type = 'CosineAnnealingLR', warmup = 3 }", "defaults.clip_norm=0.5"),
+        slow(("defaults.accumulate=2", "trainer.save_every=1")),
+        slow(
+            (
+                "defaults.optimizer={ type = 'SGD', lr = 0.01, momentum = 0.9 }",
+                "defaults.scheduler={ warmup = 7 }",
+            )
+        ),
+        slow(("defaults.scheduler={ type = 'ReduceLROnPlateau', per = 'epoch', patience = 0 }",)),
+        slow(("defaults.scheduler={ type = 'CosineAnnealingLR', warmup = 3 }", "defaults.clip_norm=0.5")),
         ("trainer.workers=2", "defaults.patience=1"),
-        ("trainer.precision='bf16'",),
+        # At 16x16 the last layers see single pixels, and there torch's bf16 convolution leaves part of its
+        # gradient as it finds it in memory.
+        slow(("trainer.precision='bf16'", "model.image_size=32")),
     ],
 )
 def test_it_holds_for_other_optimizers_schedules_and_loaders(tiny, tmp_path, overrides):
@@ -91,23 +103,24 @@ def test_it_holds_for_other_optimizers_schedules_and_loaders(tiny, tmp_path, ove
 
 
 def test_a_crash_between_checkpoints_goes_on_from_the_last_one_with_the_log_cut_back(tiny, tmp_path, alone):
-    class Crash(Exception):
+    class CrashError(Exception):
         pass
 
     def crash():
         nonlocal steps
         steps += 1
         if steps == 13:
-            raise Crash
+            raise CrashError
         return 0
 
     steps = 0
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         run(load_config(tiny), tmp_path / "run", stop=crash)
     run(load_config(tiny), tmp_path / "run")
     assert results(tmp_path / "run") == alone
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_as_it_is(tiny, tmp_path):
     run(load_config(tiny), tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*/*/*")}

@@ -27,8 +27,12 @@ SIZES = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 9)), min_size=1, m
 LENGTHS = st.one_of(st.sampled_from(["shortest", "longest"]), st.integers(1, 8))
 
 
-@given(sizes=SIZES, length=LENGTHS, world=st.integers(1, 5), seed=st.integers(0, 2**63), epoch=st.integers(0, 9))
-def test_the_ranks_together_make_the_step_of_one_process_exactly_and_in_order(sizes, length, world, seed, epoch):
+@given(
+    sizes=SIZES, length=LENGTHS, world=st.integers(1, 5), seed=st.integers(0, 2**63), epoch=st.integers(0, 9)
+)
+def test_the_ranks_together_make_the_step_of_one_process_exactly_and_in_order(
+    sizes, length, world, seed, epoch
+):
     streams = [stream(f"s{i}", *size) for i, size in enumerate(sizes)]
     world = min(world, max(rows for _, rows in sizes))
     alone = TrainPlan(streams, seed=seed, length=length)
@@ -85,7 +89,7 @@ def test_a_streams_samples_and_noise_do_not_depend_on_the_other_streams(what):
 
     alone = of_a([stream("a", 50, 8)])
     assert of_a([stream("b", 50, 8), stream("a", 50, 8)]) == alone
-    assert of_a([stream("b", 50, 8)] + [stream("a", 50, 8)] + [stream("c", 9, 2)]) == alone
+    assert of_a([stream("b", 50, 8), stream("a", 50, 8), stream("c", 9, 2)]) == alone
 
 
 def test_streams_of_the_same_length_have_different_orders():

@@ -151,7 +151,7 @@ class CachedSamples(Samples):
         """Read what is not there yet, and take the rest from memory."""
         wanted = np.asarray(indices)
         if self._store is None:
-            self._allocate(self.source.read(wanted[:1])[0].numpy())
+            self._allocate(wanted[0], self.source.read(wanted[:1])[0].numpy())
         assert self._store is not None
         missing = np.unique(wanted[~self._filled[wanted]])
         if len(missing):
@@ -180,11 +180,12 @@ class CachedSamples(Samples):
                 continue
             return
 
-    def _allocate(self, example: np.ndarray) -> None:
+    def _allocate(self, index: int, example: np.ndarray) -> None:
         # An anonymous shared mapping, unlike torch's shared memory, is not bounded by the size of /dev/shm.
         shape = (len(self), *example.shape)
         self._store = _shared(shape, example.dtype)
         self._filled = _shared((len(self),), np.dtype(np.bool_))
+        self._store[index], self._filled[index] = example, True
 
     def __getstate__(self) -> dict[str, Any]:
         """A spawned process starts with an empty cache of its own."""
