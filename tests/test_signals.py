@@ -49,8 +49,7 @@ def rest_of(process):
         return process.wait(timeout=120), process.stderr.read()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("number", "code", "workers"), [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 2)])
 def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(tiny, tmp_path, number, code, workers):
     options = ("--set", "defaults.epochs=4", "--set", f"trainer.workers={workers}")
     process = start(tiny, tmp_path / "run", *options)
@@ -67,14 +66,23 @@ def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(tiny, tmp_path, 
     assert (found, "Traceback" in errors) == (0, False)
     assert "going on at epoch" in errors
     report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert [(stage["name"], stage["epochs"]) for stage in report["stages"]] == [("teacher", 4), ("student", 4)]
+    assert [(stage["name"], stage["epochs"]) for stage in report["stages"]] == [
+        ("teacher", 4),
+        ("student", 4),
+    ]
 
 
 @pytest.mark.parametrize(("second", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_second_signal_leaves_at_once(tiny, tmp_path, second, code):
     # Steps of thousands of rows, so that the first is still at work when the second comes.
-    heavy = ("--set", "datasets.a.samples=20000", "--set", "stages.teacher.streams=[{ dataset = 'a', task = "
-             "'expr', batch_size = 20000 }]", "--set", "model.image_size=64")
+    heavy = (
+        "--set",
+        "datasets.a.samples=20000",
+        "--set",
+        "stages.teacher.streams=[{ dataset = 'a', task = 'expr', batch_size = 20000 }]",
+        "--set",
+        "model.image_size=64",
+    )
     process = start(tiny, tmp_path / "run", *heavy)
     wait_for(process, "teacher: 3 epochs")
     to_the_group(process, signal.SIGINT)

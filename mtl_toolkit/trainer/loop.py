@@ -242,9 +242,7 @@ class Trainer:
         """Batches on the device; with several processes, the rows of each rank, and any rank's stop."""
         for batch in self.loader.epoch(epoch, start):
             if not len(batch):
-                raise RunError(
-                    f"none of the {batch.skipped} samples of a step of epoch {epoch + 1} can be read"
-                )
+                raise RunError(f"none of the {batch.skipped} samples of a step can be read")
             if self.accelerator.num_processes > 1:
                 whole, sizes, stop = distributed.gather_batch(batch, self.stop())
                 yield whole.to(self.accelerator.device), sizes, stop
