@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .metrics import FeedMetrics
     from .model import MultiTaskModel, Normalise, Preprocessing, build_model
     from .objective import Losses, Objective, StreamTask
-    from .pipeline import Screen, TrainedStage, load_stage, run
+    from .pipeline import Screen, TrainedStage, build_objective, load_stage, run
     from .plugin import (
         Architecture,
         Backbone,
@@ -104,6 +104,7 @@ __all__ = [
     "UnreadableSampleError",
     "UserError",
     "build_model",
+    "build_objective",
     "check_config",
     "collate",
     "config_from",
@@ -141,7 +142,7 @@ _MODULES = {
     "metrics": ("FeedMetrics",),
     "model": ("MultiTaskModel", "Normalise", "Preprocessing", "build_model"),
     "objective": ("Losses", "Objective", "StreamTask"),
-    "pipeline": ("Screen", "TrainedStage", "load_stage", "run"),
+    "pipeline": ("Screen", "TrainedStage", "build_objective", "load_stage", "run"),
     "plugin": (
         "Architecture",
         "Backbone",

@@ -70,13 +70,15 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         self.preprocess = preprocess or nn.Identity()
         self.trunk = trunk
-        self.heads = nn.ModuleDict(heads)
+        self.tasks = tuple(heads)
+        # The suffix keeps a task called `values` or `type` apart from ModuleDict's own attributes.
+        self.heads = nn.ModuleDict({f"{task}_head": head for task, head in heads.items()})
 
     def forward(self, inputs: Tensor, tasks: Sequence[str] | None = None) -> dict[str, HeadOutput]:
         """One joint pass over all rows; `tasks` limits the heads that are run."""
-        wanted = list(self.heads) if tasks is None else list(tasks)
+        wanted = list(self.tasks) if tasks is None else list(tasks)
         features = self.trunk(self.preprocess(inputs), wanted)
-        return {task: self.heads[task](features[task]) for task in wanted}
+        return {task: self.heads[f"{task}_head"](features[task]) for task in wanted}
 
 
 def preprocessing_of(model: Model) -> Preprocessing:

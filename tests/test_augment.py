@@ -41,8 +41,8 @@ def test_each_picture_is_cut_at_its_own_place_and_mirrored_or_not(places, size, 
     whole = torch.arange(len(places) * 3 * height * width).reshape(-1, 3, height, width)
     top, left, mirror = (torch.tensor(column) for column in zip(*places, strict=True))
     cut = crop_and_flip(whole, top, left, mirror, size)
-    for row, (y, x, flipped) in enumerate(places):
-        y, x = int(np.float32(y) * (height - size + 1)), int(np.float32(x) * (width - size + 1))
+    for row, (down, across, flipped) in enumerate(places):
+        y, x = int(np.float32(down) * (height - size + 1)), int(np.float32(across) * (width - size + 1))
         expected = whole[row, :, y : y + size, x : x + size].numpy()
         np.testing.assert_array_equal(cut[row].numpy(), expected[:, :, ::-1] if flipped else expected)
 

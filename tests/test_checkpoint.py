@@ -172,6 +172,12 @@ def test_a_checkpoint_cut_between_its_renames_is_found_again(tmp_path):
     assert read_description(tmp_path / "best")["epoch"] == 1
 
 
+def load_all(path):
+    net = network(0)
+    load_weights(path, net)
+    load_training(path, optimizer_of(net), nn.Linear(1, 1))
+
+
 @pytest.mark.parametrize("keep", [0, 4, 40, -3])
 def test_a_truncated_file_is_named(tmp_path, keep):
     net = network(0)
@@ -183,8 +189,7 @@ def test_a_truncated_file_is_named(tmp_path, keep):
         whole = path.read_bytes()
         path.write_bytes(whole[:keep])
         with pytest.raises(RunError, match=f"{file}.safetensors: cannot be loaded") as caught:
-            load_weights(tmp_path / "last", net)
-            load_training(tmp_path / "last", optimizer_of(net), nn.Linear(1, 1))
+            load_all(tmp_path / "last")
         assert "\n" not in caught.value.problems[0]
         path.write_bytes(whole)
 
@@ -202,7 +207,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_weights_of_another_network_do_not_fit(tmp_path):
     save_checkpoint(tmp_path / "best", nn.Linear(3, 2), {})
-    with pytest.raises(RunError, match="cannot be loaded: .*size mismatch for weight"):
+    with pytest.raises(RunError, match=r"cannot be loaded: .*size mismatch for weight"):
         load_weights(tmp_path / "best", nn.Linear(4, 2))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +37,7 @@ def test_a_text_file_is_replaced(tmp_path):
 def test_a_full_disk_leaves_the_old_file_and_gives_one_line(tmp_path, monkeypatch, where):
     path = tmp_path / "a.txt"
     write_text(path, "good")
-    monkeypatch.setattr(*((os, "fsync") if where == "fsync" else (type(path), "replace")), full_disk)
+    monkeypatch.setattr(*((os, "fsync") if where == "fsync" else (Path, "replace")), full_disk)
     with pytest.raises(RunError) as caught:
         write_text(path, "new")
     assert caught.value.problems == (
@@ -82,10 +84,14 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
 def test_the_old_folder_stays_if_filling_the_new_one_fails(tmp_path, error):
     with replacing_folder(tmp_path / "best") as folder:
         (folder / "one").write_text("good")
-    expected = RunError if isinstance(error, OSError) else type(error)
-    with pytest.raises(expected), replacing_folder(tmp_path / "best") as folder:
-        (folder / "one").write_text("bad")
-        raise error
+
+    def fill():
+        with replacing_folder(tmp_path / "best") as folder:
+            (folder / "one").write_text("bad")
+            raise error
+
+    with pytest.raises(RunError if isinstance(error, OSError) else type(error)):
+        fill()
     assert everything(tmp_path) == ["best", "best/one"]
     assert (tmp_path / "best" / "one").read_text() == "good"
 
@@ -102,20 +108,20 @@ def test_a_replacement_cut_short_is_finished_or_undone(tmp_path, monkeypatch, cu
     fill("old")
     renames = 0
 
-    def rename(path, target, original=type(tmp_path).rename):
+    def rename(path, target, original=Path.rename):
         nonlocal renames
         renames += 1
         if cut == ("first rename", "second rename", "")[renames - 1]:
             raise Killed
         return original(path, target)
 
-    def remove(path, ignore_errors, original=__import__("shutil").rmtree):
+    def remove(path, ignore_errors, original=shutil.rmtree):
         if cut == "removing" and path.name == ".best.old":
             raise Killed
         original(path, ignore_errors=ignore_errors)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(tmp_path), "rename", rename)
+        patch.setattr(Path, "rename", rename)
         patch.setattr("shutil.rmtree", remove)
         with pytest.raises(Killed):
             fill("new")

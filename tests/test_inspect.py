@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
 from mtl_affect.expression import Expression
 from mtl_affect.valence_arousal import ValenceArousal
+
 from mtl_toolkit import CachedSamples, ConcatSamples, TensorSamples
 from mtl_toolkit.data import find_overlap, fingerprint, summarise
 

@@ -12,9 +12,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
-
 from mtl_affect.expression import Expression
 from mtl_affect.valence_arousal import ValenceArousal
+
 from mtl_toolkit import (
     CachedSamples,
     ConcatSamples,

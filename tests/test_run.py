@@ -336,10 +336,14 @@ def test_a_metric_to_select_by_must_be_there(tiny, mtl):
 # Teachers and other checkpoints
 
 
+def pupil(teacher):
+    return f"stages=[{{ name = 'pupil', teacher = {teacher}, losses = [{{ type = 'distillation' }}] }}]"
+
+
 def other_job(done, *overrides):
     """A student of the finished run's teacher, in a directory of its own."""
     config, directory = done
-    stage = f"stages=[{{ name = 'pupil', teacher = '{directory / 'teacher'}', losses = [{{ type = 'distillation' }}] }}]"
+    stage = pupil(f"'{directory / 'teacher'}'")
     return load_config(config, overrides=(*SHORT, stage, "defaults.ground_truth_weight=1.0", *overrides))
 
 
@@ -369,8 +373,7 @@ def test_a_teacher_that_differs_is_refused_naming_both(done, tmp_path, override,
 def test_each_task_may_have_a_teacher_of_its_own(done, tmp_path):
     config, directory = done
     teachers = f"{{ expr = '{directory / 'teacher'}', va = '{directory / 'student'}' }}"
-    stage = f"stages=[{{ name = 'pupil', teacher = {teachers}, losses = [{{ type = 'distillation' }}] }}]"
-    overrides = (*SHORT, stage, "defaults.ground_truth_weight=1.0")
+    overrides = (*SHORT, pupil(teachers), "defaults.ground_truth_weight=1.0")
     assert run(load_config(config, overrides=overrides), tmp_path / "other")["stages"]
 
 
@@ -419,13 +422,13 @@ def test_bad_data_is_refused_before_training(odd, tiny, tmp_path, what, message)
 
 
 def test_an_empty_stream_is_refused(odd, tiny, tmp_path):
-    with pytest.raises(ConfigError, match="datasets.a: has no samples"):
+    with pytest.raises(ConfigError, match=r"datasets\.a: has no samples"):
         run(train_on(tiny, samples=0), tmp_path / "run")
 
 
 def test_overlap_is_refused_unless_it_is_allowed(odd, tiny, tmp_path):
     both = ("datasets.a={ type = 'odd', what = 'groups' }", "datasets.val={ type = 'odd', what = 'groups' }")
-    with pytest.raises(ConfigError, match="stages.teacher: .*share 20 groups .*set allow_overlap = true"):
+    with pytest.raises(ConfigError, match=r"stages\.teacher: .*share 20 groups .*set allow_overlap = true"):
         run(load_config(tiny, overrides=(*SHORT[:2], *TEACHER, *both)), tmp_path / "run")
     allowed = (*SHORT[:2], *TEACHER, *both, "stages.teacher.allow_overlap=true")
     assert run(load_config(tiny, overrides=allowed), tmp_path / "run")["stages"]
@@ -439,8 +442,8 @@ def test_an_unreadable_picture_stops_the_run_and_is_named(odd, tiny, tmp_path):
 
 def test_skipped_pictures_are_counted_in_training_and_validation(odd, tiny, tmp_path):
     skip = "{ type = 'odd', on_error = 'skip', unreadable = [0, 3], samples = 16 }"
-    once = "stages=[{ name = 'teacher', sharing = false, streams = [{ dataset = 'a', task = 'expr', batch_size = 8 }] }]"
-    overrides = ("defaults.epochs=2", once, f"datasets.a={skip}", f"datasets.val={skip}")
+    streams = "defaults.streams=[{ dataset = 'a', task = 'expr', batch_size = 8 }]"
+    overrides = ("defaults.epochs=2", *TEACHER, streams, f"datasets.a={skip}", f"datasets.val={skip}")
     (stage,) = run(load_config(tiny, overrides=overrides), tmp_path / "run")["stages"]
     assert stage["skipped_samples"] == 2 * (2 + 2)
     assert "8 unreadable samples skipped" in (tmp_path / "run" / "report.html").read_text()

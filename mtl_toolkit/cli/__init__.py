@@ -57,8 +57,8 @@ def main() -> None:
 
 def entry() -> None:
     """Run the command line; expected errors are one line per problem on standard error."""
-    # Threads that spin while they wait stall each other where other programs share the cores; OpenMP reads this
-    # when torch is loaded.
+    # Threads that spin while they wait stall each other where other programs share the cores; OpenMP reads
+    # this when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = main(prog_name="mtl", standalone_mode=False)

@@ -46,6 +46,8 @@ def _names(config: Config) -> Iterator[Found]:
     for path, name in named:
         if not NAME.fullmatch(name):
             yield path, f"{NAME_RULE} (got {name!r})"
+        elif path[0] == "tasks" and "." in name:
+            yield path, f"must have no dot, as it names a part of the network (got {name!r})"
 
 
 def _members(config: Config) -> Iterator[Found]:

@@ -4,12 +4,14 @@ from .data import DataSource, StageData, survey
 from .load import TrainedStage, load_stage
 from .runner import run
 from .screen import Screen
+from .stage import build_objective
 
 __all__ = [
     "DataSource",
     "Screen",
     "StageData",
     "TrainedStage",
+    "build_objective",
     "load_stage",
     "run",
     "survey",

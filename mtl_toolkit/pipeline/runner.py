@@ -19,8 +19,10 @@ from ..report_html import render_report
 from ..rundir import RunDirectory, differences
 from ..trainer import Progress
 from .data import DataSource, stage_heads, survey
+from .device import make_accelerator, peak_memory
+from .job import StageJob
 from .screen import Screen
-from .stage import StageJob, make_accelerator, peak_memory, train_stage
+from .stage import train_stage
 
 # What a run may change without its stages having to be trained again.
 FREE = ("device", "workers", "log_every", "save_every", "threads")
@@ -28,7 +30,7 @@ FREE = ("device", "workers", "log_every", "save_every", "threads")
 
 def run(
     loaded: Loaded,
-    output: Path,
+    output: Path | str,
     *,
     fresh: Sequence[str] = (),
     screen: Screen | None = None,
@@ -53,7 +55,7 @@ def run(
     config = loaded.config
     accelerator = make_accelerator(config.trainer.device, config.trainer.precision)
     screen = screen or Screen()
-    directory = RunDirectory(output)
+    directory = RunDirectory(Path(output))
     source = DataSource(config)
     _, problems = survey(config, source)
     if problems:

@@ -1,60 +1,26 @@
-"""Train one stage of a configuration: build its parts, hand them to the trainer, keep what comes out."""
+"""Train one stage of a configuration: build its parts and hand them to the trainer."""
 
 from __future__ import annotations
 
-import resource
-import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+import os
+from collections.abc import Callable
 
-import attrs
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
 from ..batch import Batch
-from ..checkpoint import TrainingState, load_training, load_weights, save_checkpoint
-from ..config import Loaded, Stage
+from ..checkpoint import load_weights
+from ..config import Config, Stage
 from ..data import SequentialPlan, StreamLoader, TrainPlan, augment
-from ..errors import ConfigError
-from ..hookspecs import EpochFinished, StageFinished, StageStarted
 from ..metrics import FeedMetrics
-from ..model import MultiTaskModel, build_model, describe, preprocessing_of
+from ..model import MultiTaskModel, build_model, preprocessing_of
 from ..objective import Objective, StreamTask
-from ..registry import versions
-from ..rundir import END, StageDirectory
 from ..seeding import derive_seed
 from ..trainer import Feed, Progress, Schedule, Trainer, make_optimizer
-from .data import DataSource, feed_heads, stage_heads
+from .data import feed_heads, stage_heads
+from .job import StageJob
 from .load import find_checkpoint
-from .screen import Screen
+from .recorder import Recorder
 from .teacher import Teachers, load_teachers
-
-
-@attrs.frozen(eq=False)
-class StageJob:
-    """What a stage is trained with: the run's parts that it needs.
-
-    Attributes:
-        loaded: the configuration and its plugins.
-        stage: the stage.
-        source: its data.
-        directory: its folder.
-        references: the checkpoint of each stage or path that the stage refers to.
-        accelerator: device, precision, processes.
-        screen: who shows progress.
-        stop: a request to stop: a signal's number, or 0.
-    """
-
-    loaded: Loaded
-    stage: Stage
-    source: DataSource
-    directory: StageDirectory
-    references: Mapping[str, Path]
-    accelerator: Accelerator
-    screen: Screen
-    stop: Callable[[], int]
 
 
 def train_stage(job: StageJob) -> Progress:
@@ -87,7 +53,7 @@ def build_trainer(job: StageJob) -> Trainer:
     if options.channels_last and device.type != "mps":
         model.to(memory_format=torch.channels_last)
     model.to(device)
-    objective = build_objective(job).to(device)
+    objective = build_objective(config, stage).to(device)
     optimizer = make_optimizer(stage.optimizer, model, objective)
     loader = training_loader(job)
     updates = -(-len(loader) // stage.accumulate) * stage.epochs
@@ -126,9 +92,8 @@ def initial_model(job: StageJob) -> MultiTaskModel:
     return model
 
 
-def build_objective(job: StageJob) -> Objective:
-    """The stage's objective, over its own tasks and the combined ones of its streams."""
-    config, stage = job.loaded.config, job.stage
+def build_objective(config: Config, stage: Stage) -> Objective:
+    """The objective of a stage, over its own tasks and the combined ones of its streams."""
     heads = dict(stage_heads(config, stage))
     heads |= {stream.task: config.tasks[stream.task].head for stream in stage.streams}
     return Objective(
@@ -205,149 +170,10 @@ def preparation(job: StageJob) -> Callable[[Batch], torch.Tensor]:
     return prepare
 
 
-class Recorder:
-    """Writes a stage's log and checkpoints, and tells the screen and the lifecycle listeners."""
-
-    def __init__(self, job: StageJob, trainer: Trainer) -> None:
-        self.job = job
-        self.trainer = trainer
-        self.main = job.accelerator.is_main_process
-        self.run = job.loaded.config.name
-
-    def resume(self) -> None:
-        """Put the trainer in the state of the last checkpoint."""
-        last, trainer = self.job.directory.last, self.trainer
-        load_weights(last, trainer.model)
-        state = load_training(last, trainer.optimizer, trainer.objective)
-        trainer.progress = Progress(**state["progress"])
-        if trainer.schedule:
-            trainer.schedule.load_state_dict(state["scheduler"])
-        if trainer.accelerator.scaler is not None:
-            trainer.accelerator.scaler.load_state_dict(state["scaler"])
-        if self.main:
-            progress = trainer.progress
-            at = (progress.epoch + 1, progress.step) if progress.step else (progress.epoch, END)
-            self.job.directory.rewind_log(*at)
-
-    def started(self) -> None:
-        """Training begins or goes on."""
-        progress, job = self.trainer.progress, self.job
-        if self.main:
-            job.screen.stage_started(job.stage, progress)
-            event = StageStarted(
-                self.run, job.stage.name, str(job.directory.path), job.stage.epochs, progress.epoch + 1
-            )
-            self._notify("mtl_stage_started", event)
-
-    def step_done(self, progress: Progress, steps: int, rows: int) -> None:
-        """Show it."""
-        if self.main:
-            self.job.screen.step_done(progress, steps, rows)
-
-    def log(self, progress: Progress, losses: Mapping[str, float], rates: Mapping[str, float]) -> None:
-        """Add a line to the log."""
-        if self.main:
-            self.job.directory.log(
-                {"epoch": progress.epoch + 1, "step": progress.step, "losses": losses, "rates": rates}
-            )
-
-    def epoch_done(self, progress: Progress, record: Mapping[str, Any]) -> None:
-        """Log the epoch and tell everyone."""
-        if self.main:
-            self.job.directory.log({**record, "seconds": progress.seconds})
-            self.job.screen.epoch_done(progress, record)
-            event = EpochFinished(
-                run=self.run,
-                stage=self.job.stage.name,
-                epoch=record["epoch"],
-                losses=record["losses"],
-                metrics=record["metrics"],
-                seconds=progress.seconds,
-            )
-            self._notify("mtl_epoch_finished", event)
-
-    def improved(self, progress: Progress) -> None:
-        """Keep the best weights."""
-        if self.main:
-            save_checkpoint(self.job.directory.best, self.trainer.model, self._description(progress))
-
-    def save(self, progress: Progress) -> None:
-        """Keep a point to go on from; the other processes wait for it."""
-        if self.main:
-            schedule, scaler = self.trainer.schedule, self.trainer.accelerator.scaler
-            state = TrainingState(
-                attrs.asdict(progress),
-                self.trainer.optimizer,
-                schedule.state_dict() if schedule else {},
-                self.trainer.objective,
-                scaler.state_dict() if scaler is not None else {},
-            )
-            save_checkpoint(self.job.directory.last, self.trainer.model, self._description(progress), state)
-        self.job.accelerator.wait_for_everyone()
-
-    def finished(self) -> None:
-        """The stage is done."""
-        progress, job = self.trainer.progress, self.job
-        if self.main:
-            job.screen.stage_finished(job.stage, progress)
-            event = StageFinished(
-                run=self.run,
-                stage=job.stage.name,
-                directory=str(job.directory.path),
-                best_epoch=progress.best_epoch,
-                metrics=progress.best_metrics,
-                record=attrs.asdict(progress),
-            )
-            self._notify("mtl_stage_finished", event)
-
-    def _description(self, progress: Progress) -> dict[str, Any]:
-        config, stage = self.job.loaded.config, self.job.stage
-        return {
-            "stage": stage.name,
-            "run": config.name,
-            "epoch": progress.best_epoch,
-            "metrics": progress.best_metrics,
-            "versions": versions(self.job.loaded.sources()),
-            **describe(config.model, stage_heads(config, stage)),
-        }
-
-    def _notify(self, hook: str, event: Any) -> None:
-        for problem in self.job.loaded.registry.notify(hook, event):
-            self.job.screen.warn(problem)
-
-
-def peak_memory(device: torch.device) -> int:
-    """The most memory used so far, in bytes: of the GPU, or of this process."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
-
-
-def make_accelerator(device: str, precision: str) -> Accelerator:
-    """Device, precision and processes, through accelerate.
-
-    Raises:
-        ConfigError: if the device or precision is not to be had.
-    """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device != "auto" and not available[device]:
-        raise ConfigError(f"trainer.device: there is no {device} on this machine")
-    if precision == "fp16" and (device == "cpu" or not (available["cuda"] or available["mps"])):
-        raise ConfigError("trainer.precision: fp16 needs a GPU; bf16 works on the CPU too")
-    wanted = {"fp32": "no"}.get(precision, precision)
-    if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
-        # accelerate keeps one precision per process; another run of this process may want another one.
-        AcceleratorState._reset_state()
-    return Accelerator(cpu=device == "cpu", mixed_precision=wanted)
-
-
 def _workers(job: StageJob) -> int:
     chosen = job.loaded.config.trainer.workers
     if chosen is not None:
         return chosen
-    import os
-
     return 0 if job.accelerator.device.type == "cpu" else min(8, os.cpu_count() or 1)
 
 

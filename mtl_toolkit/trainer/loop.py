@@ -134,7 +134,7 @@ class Trainer:
         started = time.perf_counter()
         self.optimizer.zero_grad()
         for batch, sizes, stop in self._batches(progress.epoch, progress.step):
-            torch.manual_seed(derive_seed(self.seed, progress.epoch, progress.step, self._rank()))
+            self._sow(derive_seed(self.seed, progress.epoch, progress.step, self._rank()))
             losses = self._forward_backward(batch, sizes)
             progress.step += 1
             update = progress.step % self.accumulate == 0 or progress.step == steps
@@ -295,6 +295,13 @@ class Trainer:
 
     def _rates(self) -> dict[str, float]:
         return {str(group.get("name", i)): group["lr"] for i, group in enumerate(self.optimizer.param_groups)}
+
+    def _sow(self, seed: int) -> None:
+        # torch.manual_seed seeds every kind of device there may be, each with a look at the call stack.
+        torch.default_generator.manual_seed(seed)
+        kind = self.accelerator.device.type
+        if kind != "cpu":
+            torch.get_device_module(kind).manual_seed(seed)
 
     def _rank(self) -> int:
         return int(self.accelerator.process_index)

@@ -1,0 +1,39 @@
+"""What a stage is trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+from accelerate import Accelerator
+
+from ..config import Loaded, Stage
+from ..rundir import StageDirectory
+from .data import DataSource
+from .screen import Screen
+
+
+@attrs.frozen(eq=False)
+class StageJob:
+    """What a stage is trained with: the run's parts that it needs.
+
+    Attributes:
+        loaded: the configuration and its plugins.
+        stage: the stage.
+        source: its data.
+        directory: its folder.
+        references: the checkpoint of each stage or path that the stage refers to.
+        accelerator: device, precision, processes.
+        screen: who shows progress.
+        stop: a request to stop: a signal's number, or 0.
+    """
+
+    loaded: Loaded
+    stage: Stage
+    source: DataSource
+    directory: StageDirectory
+    references: Mapping[str, Path]
+    accelerator: Accelerator
+    screen: Screen
+    stop: Callable[[], int]

@@ -1,0 +1,128 @@
+"""What a stage leaves: its log and checkpoints; and who is told of its progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from ..checkpoint import TrainingState, load_training, load_weights, save_checkpoint
+from ..hookspecs import EpochFinished, StageFinished, StageStarted
+from ..model import describe
+from ..registry import versions
+from ..rundir import END
+from ..trainer import Progress, Trainer
+from .data import stage_heads
+from .job import StageJob
+
+
+class Recorder:
+    """Writes a stage's log and checkpoints, and tells the screen and the lifecycle listeners."""
+
+    def __init__(self, job: StageJob, trainer: Trainer) -> None:
+        self.job = job
+        self.trainer = trainer
+        self.main = job.accelerator.is_main_process
+        self.run = job.loaded.config.name
+
+    def resume(self) -> None:
+        """Put the trainer in the state of the last checkpoint."""
+        last, trainer = self.job.directory.last, self.trainer
+        load_weights(last, trainer.model)
+        state = load_training(last, trainer.optimizer, trainer.objective)
+        trainer.progress = Progress(**state["progress"])
+        if trainer.schedule:
+            trainer.schedule.load_state_dict(state["scheduler"])
+        if trainer.accelerator.scaler is not None:
+            trainer.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.main:
+            progress = trainer.progress
+            at = (progress.epoch + 1, progress.step) if progress.step else (progress.epoch, END)
+            self.job.directory.rewind_log(*at)
+
+    def started(self) -> None:
+        """Training begins or goes on."""
+        progress, job = self.trainer.progress, self.job
+        if self.main:
+            job.screen.stage_started(job.stage, progress)
+            event = StageStarted(
+                self.run, job.stage.name, str(job.directory.path), job.stage.epochs, progress.epoch + 1
+            )
+            self._notify("mtl_stage_started", event)
+
+    def step_done(self, progress: Progress, steps: int, rows: int) -> None:
+        """Show it."""
+        if self.main:
+            self.job.screen.step_done(progress, steps, rows)
+
+    def log(self, progress: Progress, losses: Mapping[str, float], rates: Mapping[str, float]) -> None:
+        """Add a line to the log."""
+        if self.main:
+            self.job.directory.log(
+                {"epoch": progress.epoch + 1, "step": progress.step, "losses": losses, "rates": rates}
+            )
+
+    def epoch_done(self, progress: Progress, record: Mapping[str, Any]) -> None:
+        """Log the epoch and tell everyone."""
+        if self.main:
+            self.job.directory.log({**record, "seconds": progress.seconds})
+            self.job.screen.epoch_done(progress, record)
+            event = EpochFinished(
+                run=self.run,
+                stage=self.job.stage.name,
+                epoch=record["epoch"],
+                losses=record["losses"],
+                metrics=record["metrics"],
+                seconds=progress.seconds,
+            )
+            self._notify("mtl_epoch_finished", event)
+
+    def improved(self, progress: Progress) -> None:
+        """Keep the best weights."""
+        if self.main:
+            save_checkpoint(self.job.directory.best, self.trainer.model, self._description(progress))
+
+    def save(self, progress: Progress) -> None:
+        """Keep a point to go on from; the other processes wait for it."""
+        if self.main:
+            schedule, scaler = self.trainer.schedule, self.trainer.accelerator.scaler
+            state = TrainingState(
+                attrs.asdict(progress),
+                self.trainer.optimizer,
+                schedule.state_dict() if schedule else {},
+                self.trainer.objective,
+                scaler.state_dict() if scaler is not None else {},
+            )
+            save_checkpoint(self.job.directory.last, self.trainer.model, self._description(progress), state)
+        self.job.accelerator.wait_for_everyone()
+
+    def finished(self) -> None:
+        """The stage is done."""
+        progress, job = self.trainer.progress, self.job
+        if self.main:
+            job.screen.stage_finished(job.stage, progress)
+            event = StageFinished(
+                run=self.run,
+                stage=job.stage.name,
+                directory=str(job.directory.path),
+                best_epoch=progress.best_epoch,
+                metrics=progress.best_metrics,
+                record=attrs.asdict(progress),
+            )
+            self._notify("mtl_stage_finished", event)
+
+    def _description(self, progress: Progress) -> dict[str, Any]:
+        config, stage = self.job.loaded.config, self.job.stage
+        return {
+            "stage": stage.name,
+            "run": config.name,
+            "epoch": progress.best_epoch,
+            "metrics": progress.best_metrics,
+            "versions": versions(self.job.loaded.sources()),
+            **describe(config.model, stage_heads(config, stage)),
+        }
+
+    def _notify(self, hook: str, event: Any) -> None:
+        for problem in self.job.loaded.registry.notify(hook, event):
+            self.job.screen.warn(problem)
