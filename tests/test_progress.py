@@ -7,6 +7,7 @@ import math
 import re
 
 import pytest
+import torch
 from rich.console import Console
 
 from mtl_toolkit import Progress, RunError, load_config
@@ -94,7 +95,7 @@ def test_only_the_first_of_several_processes_shows_anything(tiny, monkeypatch, c
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (125, "2:05"), (3723, "1:02:03")]
 )
-def test_durations(seconds, text):
+def test_a_duration_is_minutes_and_seconds_with_hours_where_there_are_any(seconds, text):
     assert duration(seconds) == text
 
 
@@ -105,15 +106,22 @@ def test_the_table_has_a_row_for_each_stage_and_a_column_for_each_metric():
         {"name": "two", "metrics": {"val/expr/f1": 0.5, "val/va/ccc": -0.125}, **facts},
     ]
     table = report_table({"name": "job", "stages": stages})
-    assert [column.header for column in table.columns][:3] == ["stage", "val\nexpr\nf1", "val\nva\nccc"]
+    assert [column.header for column in table.columns][:3] == ["stage", "expr\nf1", "va\nccc"]
+    assert table.title == "job, validated on val"
     cells = [list(column.cells) for column in table.columns]
     assert cells[:3] == [["one", "two"], ["0.250", "0.500"], ["", "-0.125"]]
     assert [column[0] for column in cells[3:]] == ["2/3", "1:01", "1,234"]
 
 
-def test_the_samples_of_a_step_that_is_not_finite_are_named_but_not_by_the_hundred():
-    import torch
+def test_the_tables_columns_name_the_feed_where_there_are_several():
+    facts = {"best_epoch": 1, "epochs": 1, "seconds": 1, "samples_per_second": 1.0}
+    stages = [{"name": "one", "metrics": {"a/expr/macro_f1": 0.25, "b/va/ccc": 0.5}, **facts}]
+    table = report_table({"name": "job", "stages": stages})
+    assert [column.header for column in table.columns][1:3] == ["a\nexpr\nmacro\nf1", "b\nva\nccc"]
+    assert table.title == "job"
 
+
+def test_the_samples_of_a_step_that_is_not_finite_are_named_but_not_by_the_hundred():
     pending = PendingTerms(["a", "b"])
     ids = tuple(f"{stream}:{i}" for stream in "ab" for i in range(30))
     pending.add(torch.tensor(1.0), {"a/expr/focal": torch.tensor(2.0)}, ids)

@@ -149,12 +149,10 @@ def sets(*overrides):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, tiny_text):
     """A short run of both stages, and its configuration."""
-    from conftest import TINY
-
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.toml").write_text(TINY)
+    (folder / "tiny.toml").write_text(tiny_text)
     run(load_config(folder / "tiny.toml", overrides=SHORT), folder / "run")
     return folder
 

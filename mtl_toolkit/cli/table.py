@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -22,17 +23,26 @@ def print_report(report: Mapping[str, Any], output: Path) -> None:
 
 
 def report_table(report: Mapping[str, Any]) -> Table:
-    """One row per stage, one column per metric; metrics named alike in every feed lose the feed's name."""
-    table = Table(title=report["name"], title_justify="left")
-    table.add_column("stage", no_wrap=True)
-    names = list(dict.fromkeys(name for stage in report["stages"] for name in stage["metrics"]))
+    """One row per stage, one column per metric; where all are of one feed, the title names it instead."""
+    stages = report["stages"]
+    names = list(dict.fromkeys(name for stage in stages for name in stage["metrics"]))
+    feeds = {name.partition("/")[0] for name in names}
+    title = f"{report['name']}, validated on {feeds.pop()}" if len(feeds) == 1 else report["name"]
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("stage", no_wrap=True, vertical="bottom")
     for name in names:
-        table.add_column(name.replace("/", "\n"), justify="right")
-    for heading in ("best epoch", "time", "samples/s"):
-        table.add_column(heading.replace(" ", "\n"), justify="right")
-    for stage in report["stages"]:
+        table.add_column(_heading(name, with_feed=bool(feeds)), justify="right", no_wrap=True)
+    for heading in ("best\nepoch", "time", "samples\nper s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for stage in stages:
         values = [f"{stage['metrics'][name]:.3f}" if name in stage["metrics"] else "" for name in names]
         rate = f"{stage['samples_per_second']:,.0f}"
         epochs = f"{stage['best_epoch']}/{stage['epochs']}"
         table.add_row(stage["name"], *values, epochs, duration(stage["seconds"]), rate)
     return table
+
+
+def _heading(name: str, *, with_feed: bool) -> str:
+    """The parts of a metric's name under each other, so that columns stay narrow."""
+    feed, _, rest = name.partition("/")
+    return "\n".join([*([feed] if with_feed else []), *rest.replace("_", "/").split("/")])
