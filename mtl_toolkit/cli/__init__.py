@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from importlib import import_module
@@ -57,9 +56,6 @@ def main() -> None:
 
 def entry() -> None:
     """Run the command line; expected errors are one line per problem on standard error."""
-    # Threads that spin while they wait stall each other where other programs share the cores; OpenMP reads
-    # this when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = main(prog_name="mtl", standalone_mode=False)
     except click.exceptions.Exit as stop:
