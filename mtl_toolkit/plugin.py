@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 import numpy as np
 
+from .errors import ConfigError
 from .validators import at_least
 
 if TYPE_CHECKING:
@@ -140,8 +141,12 @@ class Head(Recipe):
         """Return the rule that a valid label breaks and what was found, or None."""
 
     def strata(self, labels: Labels) -> np.ndarray:
-        """Group the samples for balanced sampling: int64 [samples], -1 where the label is missing."""
-        raise NotImplementedError(f"head {self.name!r} has no strata for balanced sampling")
+        """Group the samples for balanced sampling: int64 [samples], -1 where the label is missing.
+
+        Raises:
+            ConfigError: if the head has no such groups, as by default.
+        """
+        raise ConfigError(f"head {self.name!r} has no strata for balanced sampling; use another sampler")
 
     def summary(self, labels: Labels) -> dict[str, Any]:
         """Describe the labels for people: histogram or range, in plain JSON types."""

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import suggestion
 from ..plugin import TeacherLoss
+from .paths import expand_path
 from .problems import Found, Key, Problems
-from .resolve import checkpoint_path, full_metric_names, ground_truth_weight
+from .resolve import full_metric_names, ground_truth_weight
 from .schema import Config, Feed, Stage
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
@@ -136,7 +137,7 @@ def _reference(path: tuple[Key, ...], reference: str, earlier: list[str], base: 
     if reference in earlier:
         return
     try:
-        found = checkpoint_path(reference, base)
+        found = expand_path(reference, base)
     except Problems as problems:
         yield path, problems.found[0][1]
         return

@@ -49,11 +49,6 @@ def ground_truth_weight(stage: Stage) -> float:
     return 1.0 - sum(loss.weight for loss in stage.losses if isinstance(loss, TeacherLoss))
 
 
-def checkpoint_path(reference: str, base: Path) -> Path:
-    """The path of a checkpoint named in a configuration; raises `Problems` for an unset variable."""
-    return expand_path(reference, base)
-
-
 def _resolve_task(task: Task) -> Task:
     if task.head.members:
         return task
@@ -68,7 +63,7 @@ def _resolve_stage(config: Config, stage: Stage, base: Path) -> Stage:
     earlier = [other.name for other in config.stages]
 
     def absolute(reference: str) -> str:
-        return reference if reference in earlier else str(checkpoint_path(reference, base))
+        return reference if reference in earlier else str(expand_path(reference, base))
 
     teacher = stage.teacher
     if isinstance(teacher, str):

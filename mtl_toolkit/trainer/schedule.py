@@ -36,7 +36,6 @@ class Schedule:
         self.warmup = options.warmup
         self._optimizer = optimizer
         self._done = 0
-        self._base = [float(group["lr"]) for group in optimizer.param_groups]
         total = max(1, (steps if options.per == "step" else epochs) - options.warmup)
         self._scheduler = _make_scheduler(optimizer, options, total)
         self._target = [float(group["lr"]) for group in optimizer.param_groups]

@@ -13,7 +13,7 @@ from mtl_std.classification import Classification
 from mtl_std.multi_label import MultiLabel
 from mtl_std.samplers import Balanced, Sequential, Shuffle, balanced_weights
 
-from mtl_toolkit import DataError, Head, Labels
+from mtl_toolkit import ConfigError, DataError, Head, Labels
 
 EXPR = Classification(classes=("a", "b", "c"))
 VA = BinnedRegression(axes=("valence", "arousal"))
@@ -115,3 +115,8 @@ def test_balanced_draws_every_stratum_equally_often_and_never_a_sample_without_a
 def test_balanced_without_any_label_is_an_error():
     with pytest.raises(DataError, match="no sample has a label of the stream's task"):
         Balanced().build(2, {"expr": ids([-1, -1])}, {"expr": EXPR})
+
+
+def test_balanced_on_a_head_without_strata_is_told_in_one_line():
+    with pytest.raises(ConfigError, match=r"head 'classification' has no strata .* use another sampler"):
+        Head.strata(EXPR, ids([0, 1]))
