@@ -21,18 +21,39 @@ class Preprocessing:
     """What is done to a picture before the network sees it; part of every checkpoint.
 
     Attributes:
-        image_size: side in pixels of the square picture.
+        image_size: side in pixels of the square that the network sees.
+        read_size: side of the picture that it is cut from, around the centre.
         channels: colour order.
-        resize: filter used to bring pictures to the size.
+        resize: filter used to bring pictures to `read_size`.
         mean: per channel, of pictures scaled to [0, 1].
         std: likewise.
     """
 
     image_size: int
+    read_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     channels: str = "RGB"
     resize: str = "bilinear, antialiased"
+
+
+class CentreCrop(nn.Module):
+    """Cut the centre out of pictures larger than `size`; other inputs pass as they are.
+
+    Training cuts its squares before the network, at random. Both see faces at one scale (Touvron et al., "Fixing
+    the train-test resolution discrepancy", NeurIPS 2019).
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[rows, channels, height, width] to [rows, channels, size, size]."""
+        if inputs.ndim != 4 or min(inputs.shape[2:]) < self.size:
+            return inputs
+        top, left = ((side - self.size) // 2 for side in inputs.shape[2:])
+        return inputs[:, :, top : top + self.size, left : left + self.size]
 
 
 class Normalise(nn.Module):
@@ -89,7 +110,7 @@ def preprocessing_of(model: Model) -> Preprocessing:
         raise ConfigError(
             f"model.mean: must have as many values as model.std (got {len(mean)} and {len(std)})"
         )
-    return Preprocessing(model.image_size, tuple(mean), tuple(std))
+    return Preprocessing(model.image_size, model.read_size, tuple(mean), tuple(std))
 
 
 def build_model(model: Model, heads: Mapping[str, Head], *, weights: bool = True) -> MultiTaskModel:
@@ -105,7 +126,8 @@ def build_model(model: Model, heads: Mapping[str, Head], *, weights: bool = True
     sizes: Mapping[str, int] = trunk.num_features  # type: ignore[assignment] # a trunk's own attribute
     modules = {task: head.build(sizes[task]) for task, head in heads.items()}
     preprocessing = preprocessing_of(model)
-    return MultiTaskModel(trunk, modules, Normalise(preprocessing.mean, preprocessing.std))
+    normalise = Normalise(preprocessing.mean, preprocessing.std)
+    return MultiTaskModel(trunk, modules, nn.Sequential(CentreCrop(model.image_size), normalise))
 
 
 def parameter_groups(

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_toolkit.config import Augmentation
-from mtl_toolkit.data import augment, load_size
+from mtl_toolkit.data import augment
 from mtl_toolkit.data.augment import crop_and_flip
 
-OFF = {"crop": 1.0, "flip": False}
+OFF = {"flip": False}
 LAST = float(np.nextafter(np.float32(1), np.float32(0)))  # the largest random number
 
 
@@ -66,7 +66,7 @@ def test_all_places_come_equally_often():
 
 def test_half_of_the_pictures_are_mirrored():
     whole = pictures(1, 4).expand(10_000, -1, -1, -1)
-    done = augment(whole, noise(10_000), Augmentation(crop=1), 4)
+    done = augment(whole, noise(10_000), Augmentation(), 4)
     mirrored = (done == whole.flip(3)).flatten(1).all(1)
     kept = (done == whole).flatten(1).all(1)
     assert (mirrored | kept).all()
@@ -76,11 +76,6 @@ def test_half_of_the_pictures_are_mirrored():
 def test_with_everything_off_pictures_stay_as_they_are():
     whole = pictures(5, 9)
     assert torch.equal(augment(whole, noise(5), Augmentation(**OFF), 9), whole)
-
-
-def test_pictures_are_read_larger_by_the_crop():
-    assert load_size(Augmentation(), 64) == 77
-    assert load_size(Augmentation(crop=1.0), 64) == 64
 
 
 def recoloured(picture, lots, options):
@@ -115,7 +110,7 @@ def test_colours_change_as_the_formulas_say(change):
 
 @pytest.mark.parametrize("lot", [0.0, LAST])
 def test_extreme_changes_stay_between_black_and_white(lot):
-    options = Augmentation(brightness=1, contrast=1, saturation=1, crop=1.0, flip=False)
+    options = Augmentation(brightness=1, contrast=1, saturation=1, flip=False)
     whole = torch.stack([torch.zeros(3, 4, 4), torch.full((3, 4, 4), 255.0)]).to(torch.uint8)
     lots = torch.full((2, 16), lot)
     expected = whole if lot else torch.zeros_like(whole)

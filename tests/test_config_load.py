@@ -154,7 +154,7 @@ def tables(draw):
             "epoch_length": st.sampled_from(["shortest", "longest"]) | st.integers(1, 99),
             "clip_norm": NUMBERS,
             "optimizer": st.fixed_dictionaries({"lr": NUMBERS, "betas": st.lists(NUMBERS, max_size=2)}),
-            "augmentation": st.fixed_dictionaries({"flip": st.booleans(), "crop": st.floats(1, 4)}),
+            "augmentation": st.fixed_dictionaries({"flip": st.booleans(), "erase": st.floats(0, 1)}),
             "balancer": st.fixed_dictionaries(
                 {"type": st.just("sum"), "weights": st.dictionaries(NAMES, NUMBERS)}
             ),
@@ -226,7 +226,7 @@ class TestProblems:
             streams = "all"
             optimizer = { lr = 0 }
             [stages.augmentation]
-            crop = 0.5
+            erase = 1.5
             [trainer]
             precision = "fp23"
             [datasets]
@@ -248,7 +248,7 @@ class TestProblems:
             "abaw.toml: stages.teacher.epochs: must be a whole number (got true)",
             "abaw.toml: stages[1].streams: must be a list [...] (got 'all')",
             "abaw.toml: stages[1].optimizer.lr: must be above 0 (got 0.0)",
-            "abaw.toml: stages[1].augmentation.crop: must be between 1 and 4 (got 0.5)",
+            "abaw.toml: stages[1].augmentation.erase: must be between 0 and 1 (got 1.5)",
             "abaw.toml: stages[1].name: is missing",
             "abaw.toml: trainer.precision: must be 'fp32' or 'bf16' or 'fp16' (got 'fp23'); "
             "did you mean 'fp32'?",

@@ -63,8 +63,12 @@ def test_losses_and_metrics_of_two_processes_equal_those_of_one(pair, stage):
 def test_gradients_of_two_processes_equal_those_of_one(tmp_path, tiny):
     """One step of plain gradient descent with rate 1: the weights differ by the gradients' difference."""
     tiny.write_text(tiny.read_text().replace('task = "va", batch_size = 8', 'task = "va", batch_size = 1'))
-    one_step = ("defaults.optimizer={ type = 'SGD', lr = 1.0 }", "defaults.scheduler={}",
-                "defaults.epochs=1", "defaults.epoch_length=1")
+    one_step = (
+        "defaults.optimizer={ type = 'SGD', lr = 1.0 }",
+        "defaults.scheduler={}",
+        "defaults.epochs=1",
+        "defaults.epoch_length=1",
+    )
     weights = []
     for processes in (1, 2):
         launch(tiny, tmp_path / str(processes), processes, *one_step)

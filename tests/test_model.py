@@ -8,8 +8,8 @@ from mtl_std.classification import Classification
 from mtl_std.shared import SharedTrunk
 from torch import nn
 
-from mtl_toolkit import ConfigError, MultiTaskModel, Normalise, config_from
-from mtl_toolkit.model import parameter_groups
+from mtl_toolkit import ConfigError, MultiTaskModel, Normalise, config_from, load_config
+from mtl_toolkit.model import CentreCrop, build_model, parameter_groups
 
 HEAD = Classification(classes=("a", "b"), hidden=0)
 
@@ -61,6 +61,30 @@ def test_bytes_and_floats_of_the_same_picture_are_normalised_alike():
     ).view(3, 1, 1)
     torch.testing.assert_close(normalise(pictures), expected)
     torch.testing.assert_close(normalise(pictures / 255), expected)
+
+
+def test_a_network_sees_the_centre_of_pictures_as_they_are_read(tiny):
+    config = load_config(tiny).config
+    heads = {"expr": config.tasks["expr"].head}
+    model = build_model(config.model, heads).eval()
+    side, size = config.model.read_size, config.model.image_size
+    assert (side, size) == (19, 16)
+    pictures = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
+    whole, centre = model(pictures), model(pictures[:, :, 1:17, 1:17])
+    assert torch.equal(whole["expr"].values, centre["expr"].values)
+
+
+@pytest.mark.parametrize(("side", "first"), [(8, 0), (9, 0), (10, 1), (13, 2)])
+def test_the_centre_leaves_the_same_margin_on_both_sides_but_for_one_pixel(side, first):
+    row = torch.arange(side).expand(1, 3, side, side)
+    cut = CentreCrop(8)(row)
+    assert cut.shape == (1, 3, 8, 8)
+    assert cut[0, 0, 0].tolist() == list(range(first, first + 8))
+
+
+def test_features_are_not_cut():
+    features = torch.rand(4, 20)
+    assert CentreCrop(8)(features) is features
 
 
 def test_backbone_and_heads_get_options_of_their_own_and_frozen_parameters_none():

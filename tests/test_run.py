@@ -311,6 +311,14 @@ def test_the_best_epoch_is_the_first_with_the_highest_score(tiny, tmp_path):
     assert best.description["epoch"] == stage["best_epoch"]
 
 
+def test_a_trained_stage_takes_pictures_only_at_the_side_it_reads_them_in_training(done):
+    stage = load_stage(done[1] / "teacher")
+    assert (stage.preprocessing.image_size, stage.preprocessing.read_size) == (16, 19)
+    assert stage.predict(torch.zeros(2, 3, 19, 19, dtype=torch.uint8))["expr"].shape == (2,)
+    with pytest.raises(ValueError, match=r"pictures must be 19 x 19 \(got \(16, 16\)\)"):
+        stage.predict(torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
+
+
 def test_patience_ends_a_stage_that_gets_no_better(tiny, tmp_path):
     still = (
         *TEACHER,

@@ -89,7 +89,7 @@ def _from_config(
     if dataset is not None and dataset not in names:
         raise UserError(f"{title}: unknown dataset {dataset!r}{suggestion(dataset, names)}")
     heads = {name: task.head for name, task in config.tasks.items() if not task.head.members}
-    facts = DataFacts(heads, size or config.model.image_size, validation=True)
+    facts = DataFacts(heads, size or config.model.read_size, validation=True)
     return config.datasets[dataset or names[0]].build(facts), facts
 
 

@@ -31,7 +31,14 @@ class Model:
 
     backbone: Backbone = attrs.field(metadata=doc("from pictures to features"))
     architecture: Architecture = attrs.field(metadata=doc("how tasks share", toml_default="shared"))
-    image_size: int = attrs.field(default=112, validator=at_least(8), metadata=doc("side in pixels"))
+    image_size: int = attrs.field(
+        default=112, validator=at_least(8), metadata=doc("side in pixels of what the network sees")
+    )
+    crop: float = attrs.field(
+        default=1.2,
+        validator=between(1, 4),
+        metadata=doc("pictures are read this much larger; training cuts at random, all else the centre"),
+    )
     mean: tuple[float, float, float] | None = attrs.field(
         default=None, metadata=doc("of each channel, pictures in [0, 1]; none: the backbone's own")
     )
@@ -41,14 +48,16 @@ class Model:
         metadata=doc("of each channel; none: the backbone's own"),
     )
 
+    @property
+    def read_size(self) -> int:
+        """Side in pixels at which pictures are read, before the cut."""
+        return round(self.image_size * self.crop)
+
 
 @attrs.frozen(kw_only=True)
 class Augmentation:
-    """Random changes of training pictures, on whole batches on the device."""
+    """Random changes of training pictures, on whole batches on the device, beside the cut of `model.crop`."""
 
-    crop: float = attrs.field(
-        default=1.2, validator=between(1, 4), metadata=doc("pictures are this much larger, then cropped")
-    )
     flip: bool = attrs.field(default=True, metadata=doc("mirror half of the pictures"))
     brightness: float = attrs.field(default=0.0, validator=between(0, 1), metadata=doc("largest change"))
     contrast: float = attrs.field(default=0.0, validator=between(0, 1), metadata=doc("largest change"))

@@ -1,6 +1,6 @@
 """Samples, streams of them, and the batches they make."""
 
-from .augment import augment, load_size
+from .augment import augment
 from .inspect import Coverage, FeedSummary, Overlap, find_overlap, fingerprint, summarise
 from .loader import StreamLoader, collate
 from .samples import CachedSamples, ConcatSamples, TensorSamples
@@ -22,6 +22,5 @@ __all__ = [
     "epoch_steps",
     "find_overlap",
     "fingerprint",
-    "load_size",
     "summarise",
 ]

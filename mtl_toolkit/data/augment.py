@@ -8,11 +8,6 @@ from torch import Tensor
 from ..config import Augmentation
 
 
-def load_size(augmentation: Augmentation, image_size: int) -> int:
-    """The side at which training pictures are read, before the crop."""
-    return round(image_size * augmentation.crop)
-
-
 def augment(pictures: Tensor, noise: Tensor, options: Augmentation, image_size: int) -> Tensor:
     """Crop, mirror and recolour a batch.
 

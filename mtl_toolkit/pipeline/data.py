@@ -17,7 +17,6 @@ from ..data import (
     epoch_steps,
     find_overlap,
     fingerprint,
-    load_size,
     summarise,
 )
 from ..errors import DataError, UnreadableSampleError
@@ -26,28 +25,27 @@ from ..trainer import option_problems
 
 
 class DataSource:
-    """Opens each dataset of a configuration once, at each size it is needed in."""
+    """Opens each dataset of a configuration once for training, and once for validation."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.heads = {name: task.head for name, task in config.tasks.items() if not task.head.members}
-        self._open: dict[tuple[str, int, bool], Samples] = {}
-        self._fingerprints: dict[tuple[str, int, bool], str] = {}
+        self._open: dict[tuple[str, bool], Samples] = {}
+        self._fingerprints: dict[tuple[str, bool], str] = {}
 
-    def samples(self, feed: Feed, image_size: int, *, validation: bool) -> Samples:
+    def samples(self, feed: Feed, *, validation: bool) -> Samples:
         """The samples of a feed.
 
         Raises:
             DataError: if a dataset cannot be opened, holds invalid labels, or has no samples.
         """
-        parts = {name: self._dataset(name, image_size, validation=validation) for name in feed.datasets}
+        parts = {name: self._dataset(name, validation=validation) for name in feed.datasets}
         return next(iter(parts.values())) if len(parts) == 1 else ConcatSamples(parts)
 
-    def stream(self, stage: Stage, stream: Stream) -> LiveStream:
+    def stream(self, stream: Stream) -> LiveStream:
         """A training stream, ready to be drawn."""
-        size = self.train_size(stage)
-        samples = self.samples(stream, size, validation=False)
-        _check_picture(stream.title, samples, size)
+        samples = self.samples(stream, validation=False)
+        _check_picture(stream.title, samples, self.config.model.read_size)
         own = {task: self.heads[task] for task in own_tasks(self.config, stream.task)}
         labels = samples.labels()
         draw = stream.sampler.build(len(samples), {task: labels[task] for task in own if task in labels}, own)
@@ -55,9 +53,8 @@ class DataSource:
 
     def validation(self, feed: Feed, batch_size: int) -> LiveStream:
         """A validation feed, read in order."""
-        size = self.config.model.image_size
-        samples = self.samples(feed, size, validation=True)
-        _check_picture(feed.title, samples, size)
+        samples = self.samples(feed, validation=True)
+        _check_picture(feed.title, samples, self.config.model.read_size)
         return LiveStream(
             feed.title, feed.task, samples, lambda generator: generator.permutation(0), batch_size
         )
@@ -65,27 +62,20 @@ class DataSource:
     def fingerprints(self, stage: Stage) -> dict[str, str]:
         """A hash of every dataset of a stage."""
         found: dict[str, str] = {}
-        for feeds, size, validation in (
-            (stage.streams, self.train_size(stage), False),
-            (stage.validation, self.config.model.image_size, True),
-        ):
+        for feeds, validation in ((stage.streams, False), (stage.validation, True)):
             for name in (name for feed in feeds for name in feed.datasets if name not in found):
-                key = (name, size, validation)
+                key = (name, validation)
                 if key not in self._fingerprints:
-                    self._fingerprints[key] = fingerprint(self._dataset(name, size, validation=validation))
+                    self._fingerprints[key] = fingerprint(self._dataset(name, validation=validation))
                 found[name] = self._fingerprints[key]
         return found
 
-    def train_size(self, stage: Stage) -> int:
-        """The side at which a stage reads its training pictures."""
-        return load_size(stage.augmentation, self.config.model.image_size)
-
-    def _dataset(self, name: str, image_size: int, *, validation: bool) -> Samples:
-        key = (name, image_size, validation)
+    def _dataset(self, name: str, *, validation: bool) -> Samples:
+        key = (name, validation)
         if key not in self._open:
             recipe = self.config.datasets[name]
             try:
-                samples = recipe.build(DataFacts(self.heads, image_size, validation))
+                samples = recipe.build(DataFacts(self.heads, self.config.model.read_size, validation))
             except DataError as error:
                 raise DataError(*(f"datasets.{name}: {problem}" for problem in error.problems)) from error
             _check(name, samples, self.heads)
@@ -117,9 +107,8 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
     missing: dict[str, None] = {}
     for kind, feeds in (("train", stage.streams), ("validation", stage.validation)):
         for feed in feeds:
-            size = source.train_size(stage) if kind == "train" else source.config.model.image_size
             try:
-                samples = source.samples(feed, size, validation=kind == "validation")
+                samples = source.samples(feed, validation=kind == "validation")
             except DataError as error:
                 problems += [problem for problem in error.problems if problem not in problems]
                 continue
@@ -155,7 +144,7 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
     stages: list[StageData] = []
     for stage in config.stages:
         try:
-            stages.append(_alike(source, stage, stages) or inspect_stage(source, stage))
+            stages.append(_alike(stage, stages) or inspect_stage(source, stage))
         except DataError as error:
             problems += error.problems
     for data in stages:
@@ -168,13 +157,11 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
     return stages, list(dict.fromkeys(problems))
 
 
-def _alike(source: DataSource, stage: Stage, stages: Sequence[StageData]) -> StageData | None:
+def _alike(stage: Stage, stages: Sequence[StageData]) -> StageData | None:
     """The same data as in an earlier stage is not looked through again: it may be millions of samples."""
     for data in stages:
         other = data.stage
-        key, other_key = (
-            (one.streams, one.validation, one.epoch_length, source.train_size(one)) for one in (stage, other)
-        )
+        key, other_key = ((one.streams, one.validation, one.epoch_length) for one in (stage, other))
         if key == other_key:
             return attrs.evolve(data, stage=stage)
     return None

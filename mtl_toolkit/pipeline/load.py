@@ -41,7 +41,18 @@ class TrainedStage:
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor) -> dict[str, HeadOutput]:
-        """Raw outputs by task for uint8 pictures [rows, 3, size, size], `size` from the preprocessing."""
+        """Raw outputs by task.
+
+        Args:
+            inputs: uint8 pictures [rows, 3, side, side]; `side` is the preprocessing's `read_size`, and the
+                network sees their centre.
+
+        Raises:
+            ValueError: if pictures have another side: faces would be seen at a scale never trained.
+        """
+        side = self.preprocessing.read_size
+        if inputs.ndim == 4 and inputs.shape[2:] != (side, side):
+            raise ValueError(f"pictures must be {side} x {side} (got {tuple(inputs.shape[2:])})")
         self.model.eval()
         outputs: dict[str, HeadOutput] = self.model(inputs)
         return outputs

@@ -117,7 +117,7 @@ def training_loader(job: StageJob) -> StreamLoader:
     """The batches of the stage's streams, on this process."""
     config, stage, accelerator = job.loaded.config, job.stage, job.accelerator
     plan = TrainPlan(
-        [job.source.stream(stage, stream) for stream in stage.streams],
+        [job.source.stream(stream) for stream in stage.streams],
         seed=derive_seed(config.seed, stage.name, "data"),
         length=stage.epoch_length,
         rank=accelerator.process_index,
