@@ -40,8 +40,8 @@ class Preprocessing:
 class CentreCrop(nn.Module):
     """Cut the centre out of pictures larger than `size`; other inputs pass as they are.
 
-    Training cuts its squares before the network, at random. Both see faces at one scale (Touvron et al., "Fixing
-    the train-test resolution discrepancy", NeurIPS 2019).
+    Training cuts its squares before the network, at random. Both see faces at one scale (Touvron et al.,
+    "Fixing the train-test resolution discrepancy", NeurIPS 2019).
     """
 
     def __init__(self, size: int) -> None:
