@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         UserError,
         suggestion,
     )
+    from .files import replacing_file
     from .hookspecs import EpochFinished, StageFinished, StageStarted, hookimpl
     from .metrics import FeedMetrics
     from .model import MultiTaskModel, Normalise, Preprocessing, build_model
@@ -111,6 +112,7 @@ __all__ = [
     "hookimpl",
     "load_config",
     "load_stage",
+    "replacing_file",
     "run",
     "suggestion",
     "validators",
@@ -138,6 +140,7 @@ _MODULES = {
         "UserError",
         "suggestion",
     ),
+    "files": ("replacing_file",),
     "hookspecs": ("EpochFinished", "StageFinished", "StageStarted", "hookimpl"),
     "metrics": ("FeedMetrics",),
     "model": ("MultiTaskModel", "Normalise", "Preprocessing", "build_model"),

@@ -85,9 +85,28 @@ def load_weights(path: Path, module: nn.Module, file: str = MODEL) -> None:
         RunError: if the file is damaged or does not fit.
     """
     try:
-        module.load_state_dict(load_file(path / file))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise RunError(f"{path / file}: cannot be loaded: {' '.join(str(error).split())}") from error
+        tensors = load_file(path / file)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path / file}: cannot be loaded: {error}") from error
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        problem = _first_misfit(module.state_dict(), tensors) or " ".join(str(error).split())
+        raise RunError(f"{path / file}: does not fit the network: {problem}") from error
+
+
+def _first_misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
+    """The first difference of two states, and how many more there are; None if there is none."""
+    missing = [f"tensor {name!r} is missing" for name in wanted if name not in found]
+    surplus = [f"tensor {name!r} has no place" for name in found if name not in wanted]
+    wrong = [
+        f"tensor {name!r} must have shape {tuple(tensor.shape)} (got {tuple(found[name].shape)})"
+        for name, tensor in wanted.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    problems = [*wrong, *missing, *surplus]
+    more = f", and {len(problems) - 1:,} more such" if len(problems) > 1 else ""
+    return problems[0] + more if problems else None
 
 
 def load_training(path: Path, optimizer: Optimizer, objective: nn.Module) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import DataError, UnreadableSampleError, suggestion
-from .files import saving
+from .files import replacing_file
 from .plugin import Head, Samples
 
 if TYPE_CHECKING:
@@ -61,9 +61,8 @@ def draw_sheet(
     figure.subplots_adjust(
         left=0.01, right=0.99, top=0.995, bottom=0.04 * lines / rows + 0.01, hspace=0.16 * lines
     )
-    with saving(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+    with replacing_file(path) as unfinished:
+        figure.savefig(unfinished, format=path.suffix.lstrip(".") or "png")
 
 
 def _draw(axis: Axes, samples: Samples, heads: Mapping[str, Head], index: int) -> None:

@@ -19,14 +19,23 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         RunError: if it cannot be written; what was there stays.
     """
+    with replacing_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Write a new file of any kind, then put it in the place of the old one, which stays if anything fails.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     with saving(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
+            _sync(temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

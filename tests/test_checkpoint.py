@@ -207,8 +207,10 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_weights_of_another_network_do_not_fit(tmp_path):
     save_checkpoint(tmp_path / "best", nn.Linear(3, 2), {})
-    with pytest.raises(RunError, match=r"cannot be loaded: .*size mismatch for weight"):
+    with pytest.raises(RunError, match=r"'weight' must have shape \(2, 4\) \(got \(2, 3\)\)$"):
         load_weights(tmp_path / "best", nn.Linear(4, 2))
+    with pytest.raises(RunError, match=r"'0\.weight' is missing, and 3 more such$"):
+        load_weights(tmp_path / "best", nn.Sequential(nn.Linear(3, 2)))
 
 
 def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path):

@@ -529,6 +529,10 @@ CROSS = {
         ("weight = 0.4", "weight = 1.5"),
         "stages.student.ground_truth_weight: must be given, since the weights of the teacher losses add up",
     ),
+    "teachers that leave nothing": (
+        ("weight = 0.4", "weight = 1.0"),
+        "stages.student.ground_truth_weight: must be given, since the weights of the teacher losses add up",
+    ),
     "a start that is not there": (
         ("epochs = 3", 'start_from = "runs/x"'),
         "stages.teacher.start_from: no earlier stage or checkpoint 'runs/x'; there are none",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 from collections import Counter
 
 import attrs
@@ -239,6 +240,20 @@ def test_a_cache_is_shared_by_loader_processes():
     # What the workers have read is here too: reading from the files again would raise.
     cached.source.bad = frozenset(range(12))
     assert cached.read(range(12))[:, 0, 0, 0].tolist() == list(range(12))
+
+
+def test_loader_processes_may_be_spawned_where_forking_is_unsafe(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    plan = TrainPlan(two_streams(), seed=0, length=3)  # the orders are drawn by lambdas, which no pickle takes
+    here, there = StreamLoader(plan, HEADS), StreamLoader(plan, HEADS, workers=1)
+    try:
+        for one, other in zip(here.epoch(1), there.epoch(1), strict=True):
+            assert one.ids == other.ids
+            assert torch.equal(one.inputs, other.inputs)
+            assert torch.equal(one.noise, other.noise)
+            assert torch.equal(one.targets["va"], other.targets["va"])
+    finally:
+        there.close()
 
 
 def test_a_cache_does_not_keep_what_could_not_be_read():

@@ -28,7 +28,7 @@ import attrs
 import numpy as np
 import torch
 
-from mtl_toolkit import Dataset, Labels, Loss, Samples, UnreadableSampleError, hookimpl
+from mtl_toolkit import DataError, Dataset, Labels, Loss, Sampler, Samples, UnreadableSampleError, hookimpl
 
 
 class OddSamples(Samples):
@@ -112,9 +112,24 @@ def mtl_datasets():
     return [Odd]
 
 
+@attrs.frozen(kw_only=True)
+class Picky(Sampler):
+    """Refuses every dataset."""
+
+    name: ClassVar[str] = "picky"
+
+    def build(self, length, labels, heads):
+        raise DataError(f"sampler 'picky': {sorted(labels)} of {length} samples will not do")
+
+
 @hookimpl
 def mtl_losses():
     return [Turning]
+
+
+@hookimpl
+def mtl_samplers():
+    return [Picky]
 '''
 
 LISTENER = (
@@ -430,6 +445,14 @@ def test_bad_data_is_refused_before_training(odd, tiny, tmp_path, what, message)
 def test_an_empty_stream_is_refused(odd, tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"datasets\.a: has no samples"):
         run(train_on(tiny, samples=0), tmp_path / "run")
+
+
+def test_a_sampler_that_refuses_a_later_stage_is_told_before_the_first_one_trains(odd, tiny, tmp_path):
+    late = "stages.student.streams=[{ dataset = 'a', task = 'expr_va', batch_size = 8, sampler = 'picky' }]"
+    with pytest.raises(ConfigError) as refused:
+        run(load_config(tiny, overrides=(*SHORT, late)), tmp_path / "run")
+    where = "stages.student: stream 'a': "
+    assert refused.value.problems == (f"{where}sampler 'picky': ['expr', 'va'] of 40 samples will not do",)
 
 
 def test_overlap_is_refused_unless_it_is_allowed(odd, tiny, tmp_path):

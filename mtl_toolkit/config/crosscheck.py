@@ -123,8 +123,8 @@ def _teacher(config: Config, stage: Stage, earlier: list[str], base: Path) -> It
         if task and (task not in config.tasks or config.tasks[task].head.members):
             yield path, f"unknown task {task!r}{suggestion(task, config.tasks)}"
         yield from _reference(path, reference, earlier, base)
-    if ground_truth_weight(stage) < 0:
-        message = "must be given, since the weights of the teacher losses add up to more than 1"
+    if stage.ground_truth_weight is None and ground_truth_weight(stage) <= 0:
+        message = "must be given, since the weights of the teacher losses add up to 1 or more (0: no labels)"
         yield ("ground_truth_weight",), message
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..plugin import Head, Samples
 from .samples import CachedSamples, skips
 from .streams import LiveStream, Plan
 
-Position = tuple[int, int, list[np.ndarray]]  # epoch, step, and the sample indices of each stream
+Step = tuple[list[np.ndarray], list[np.ndarray] | None]  # sample indices and noise of each stream's rows
 
 
 class StreamLoader:
@@ -40,7 +41,7 @@ class StreamLoader:
         for stream in plan.streams if workers else ():
             _prepare(stream.samples)
         self._loader: DataLoader[Any] = DataLoader(
-            _Steps(plan, heads),  # type: ignore[arg-type]
+            _Steps(plan.streams, heads),  # type: ignore[arg-type]
             batch_size=None,
             collate_fn=_as_it_is,
             sampler=self._positions,
@@ -106,16 +107,17 @@ def collate(
 
 
 class _Steps:
-    """A map from a position to its batch, for torch's DataLoader."""
+    """A map from a step to its batch, for torch's DataLoader; it goes to the loader processes."""
 
-    def __init__(self, plan: Plan, heads: Mapping[str, Head]) -> None:
-        self.plan = plan
+    def __init__(self, streams: Sequence[LiveStream], heads: Mapping[str, Head]) -> None:
+        # Orders are drawn in the calling process; a sampler's function need not survive pickling.
+        self.streams = [attrs.evolve(stream, draw=_drawn_elsewhere) for stream in streams]
         self.heads = heads
 
-    def __getitem__(self, position: Position) -> Batch | UserError:
-        epoch, step, indices = position
+    def __getitem__(self, step: Step) -> Batch | UserError:
+        indices, noise = step
         try:
-            return collate(self.plan.streams, indices, self.heads, self.plan.noise(epoch, step))
+            return collate(self.streams, indices, self.heads, noise)
         except UserError as error:  # DataLoader would bury the message in a worker's traceback
             return error
 
@@ -127,12 +129,16 @@ class _Positions:
         self.plan = plan
         self.epoch = self.start = 0
 
-    def __iter__(self) -> Iterator[Position]:
+    def __iter__(self) -> Iterator[Step]:
         for step in range(self.start, len(self)):
-            yield self.epoch, step, self.plan.indices(self.epoch, step)
+            yield self.plan.indices(self.epoch, step), self.plan.noise(self.epoch, step)
 
     def __len__(self) -> int:
         return self.plan.steps()
+
+
+def _drawn_elsewhere(_generator: np.random.Generator) -> np.ndarray:
+    raise RuntimeError("orders are drawn in the calling process")
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -193,9 +199,8 @@ def _prepare(samples: Samples) -> None:
 
 
 def _context() -> Any:
-    """Fork where it exists: loader processes then share the dataset's memory."""
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-    return multiprocessing.get_context(method)
+    """Fork on Linux: loader processes then share the dataset's memory. Elsewhere it is missing or unsafe."""
+    return multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
 
 def _quiet_worker(_worker: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
+import numpy as np
 import torch
 
 from ..config import Config, Feed, Stage, Stream, own_tasks, stage_tasks
@@ -19,7 +20,7 @@ from ..data import (
     fingerprint,
     summarise,
 )
-from ..errors import DataError, UnreadableSampleError
+from ..errors import DataError, UnreadableSampleError, UserError
 from ..plugin import DataFacts, Head, Samples
 from ..trainer import option_problems
 
@@ -46,10 +47,14 @@ class DataSource:
         """A training stream, ready to be drawn."""
         samples = self.samples(stream, validation=False)
         _check_picture(stream.title, samples, self.config.model.read_size)
+        return LiveStream(stream.title, stream.task, samples, self.order(stream), stream.batch_size)
+
+    def order(self, stream: Stream) -> Callable[[np.random.Generator], np.ndarray]:
+        """From a random generator to one pass over a stream's samples."""
+        samples = self.samples(stream, validation=False)
         own = {task: self.heads[task] for task in own_tasks(self.config, stream.task)}
-        labels = samples.labels()
-        draw = stream.sampler.build(len(samples), {task: labels[task] for task in own if task in labels}, own)
-        return LiveStream(stream.title, stream.task, samples, draw, stream.batch_size)
+        labels = {task: found for task, found in samples.labels().items() if task in own}
+        return stream.sampler.build(len(samples), labels, own)
 
     def validation(self, feed: Feed, batch_size: int) -> LiveStream:
         """A validation feed, read in order."""
@@ -113,7 +118,7 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
                 problems += [problem for problem in error.problems if problem not in problems]
                 continue
             summary = summarise(feed.title, feed.task, samples, source.heads)
-            problems += _unlabelled(source.config, stage, summary, kind)
+            problems += _unlabelled(source.config, stage, summary, kind) or _unfit_sampler(source, stage, feed)
             missing |= dict.fromkeys(f"{feed.title}: {problem}" for problem in samples.problems())
             summaries[kind].append(summary)
             opened[kind].append((feed.title, samples))
@@ -219,6 +224,16 @@ def _unlabelled(config: Config, stage: Stage, summary: FeedSummary, kind: str) -
         if task not in summary.coverage
         or not (summary.coverage[task].labelled or summary.coverage[task].partly)
     ]
+
+
+def _unfit_sampler(source: DataSource, stage: Stage, feed: Feed) -> list[str]:
+    """Build a stream's sampler from its labels now, for the errors that else come when its stage begins."""
+    try:
+        if isinstance(feed, Stream):
+            source.order(feed)
+    except UserError as error:
+        return [f"stages.{stage.name}: stream {feed.title!r}: {problem}" for problem in error.problems]
+    return []
 
 
 def option_lines(config: Config) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, kl_divergence
 
 from mtl_toolkit import Head, HeadOutput, Loss, TeacherLoss, hookimpl
-from mtl_toolkit.validators import above
+from mtl_toolkit.validators import above, at_least
 
 
 @attrs.frozen(kw_only=True)
@@ -20,10 +20,14 @@ class Distillation(TeacherLoss):
     """KL(teacher, student) of the head's predictive distributions at a temperature, times its square.
 
     Hinton, Vinyals and Dean (2015), for any head: categorical for classes, one categorical per axis for
-    binned values, Bernoulli per unit for action units, normal for regression.
+    binned values, Bernoulli per unit for action units, normal for regression. The weight 0.4 is that of Vu,
+    Beurton-Aimar and Marchand (ICCV Workshops 2021).
     """
 
     name: ClassVar[str] = "distillation"
+    weight: float = attrs.field(
+        default=0.4, validator=at_least(0), metadata={"doc": "factor on rows that have the label"}
+    )
     temperature: float = attrs.field(
         default=1.5, validator=above(0), metadata={"doc": "softens both distributions"}
     )

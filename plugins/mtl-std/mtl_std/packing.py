@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import IO, Any
 
 import h5py
 import numpy as np
+
+from mtl_toolkit import replacing_file
 
 from .cells import nearest
 from .packed import COLUMNS, FORMAT, VERSION, PackedLabels
@@ -38,11 +39,10 @@ def write_packed(
     Raises:
         ValueError: if lengths do not agree, or a column is not one of those above.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        # Contiguous data needs its size beforehand, so the pictures go to a file of their own first.
-        with tempfile.TemporaryFile(dir=path.parent) as spool, h5py.File(unfinished, "w") as file:
-            offsets = _spool(pictures, spool)
+    # Contiguous data needs its size beforehand, so the pictures go to a file of their own first.
+    with tempfile.TemporaryFile(dir=path.parent) as spool:
+        offsets = _spool(pictures, spool)
+        with replacing_file(path) as unfinished, h5py.File(unfinished, "w") as file:
             file.attrs.update(
                 format=FORMAT, version=VERSION, preprocessing=json.dumps(dict(preprocessing or {}))
             )
@@ -50,11 +50,6 @@ def write_packed(
             _write_labels(file, labels, len(offsets) - 1)
             _write_columns(file, columns or {}, len(offsets) - 1)
             _write_data(file, spool, int(offsets[-1]))
-        _sync(unfinished)
-        unfinished.replace(path)
-        _sync(path.parent)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _spool(pictures: Iterable[bytes], spool: IO[bytes]) -> np.ndarray:
@@ -93,12 +88,3 @@ def _write_data(file: h5py.File, spool: IO[bytes], size: int) -> None:
     while block := spool.read(COPIED):
         data[position : position + len(block)] = np.frombuffer(block, np.uint8)
         position += len(block)
-
-
-def _sync(path: Path) -> None:
-    """Have the system write a file or a folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
