@@ -244,7 +244,9 @@ def test_a_cache_is_shared_by_loader_processes():
 
 def test_loader_processes_may_be_spawned_where_forking_is_unsafe(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    plan = TrainPlan(two_streams(), seed=0, length=3)  # the orders are drawn by lambdas, which no pickle takes
+    plan = TrainPlan(
+        two_streams(), seed=0, length=3
+    )  # the orders are drawn by lambdas, which no pickle takes
     here, there = StreamLoader(plan, HEADS), StreamLoader(plan, HEADS, workers=1)
     try:
         for one, other in zip(here.epoch(1), there.epoch(1), strict=True):

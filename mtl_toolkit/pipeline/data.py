@@ -118,7 +118,9 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
                 problems += [problem for problem in error.problems if problem not in problems]
                 continue
             summary = summarise(feed.title, feed.task, samples, source.heads)
-            problems += _unlabelled(source.config, stage, summary, kind) or _unfit_sampler(source, stage, feed)
+            problems += _unlabelled(source.config, stage, summary, kind) or _unfit_sampler(
+                source, stage, feed
+            )
             missing |= dict.fromkeys(f"{feed.title}: {problem}" for problem in samples.problems())
             summaries[kind].append(summary)
             opened[kind].append((feed.title, samples))

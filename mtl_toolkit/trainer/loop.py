@@ -161,7 +161,7 @@ class Trainer:
             goal = distributed.gather_outputs(goal, sizes) if goal is not None else None
         losses: Losses = self.objective(outputs, batch, goal)
         if self.progress.step % self.accumulate == 0:
-            # Not sooner: gradients freed before the forward pass cost the CPU thousands of page faults a step.
+            # Not sooner: memory freed before the forward pass costs the CPU thousands of page faults a step.
             self.optimizer.zero_grad()
         if losses.tasks:
             self.balancer.backward(losses.tasks, outputs, self._scale())

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-import os
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,10 +14,11 @@ from torch import Tensor
 from mtl_toolkit import DataError, DataFacts, Dataset, Labels, Samples, hookimpl
 from mtl_toolkit.validators import not_empty
 
-from .cells import SHOWN, Cells, ProblemList
+from .cells import Cells, ProblemList
 from .csv_table import read_blocks
 from .label_columns import LabelColumns, Parser, to_labels
-from .pictures import load_picture
+from .picture_files import PictureFiles, as_bytes
+from .pictures import square
 from .where import DOC as WHERE
 from .where import Rule, check_where, parse_where, select_rows
 
@@ -159,16 +156,15 @@ class CsvSamples(Samples):
         source: str,
     ) -> None:
         self.on_error = on_error
-        self._files = table.files
+        self._pictures = PictureFiles(root, table.files)
         self._groups = table.groups
         self._lines = table.lines
         self._labels = labels
-        self._root = str(root.absolute())
         self._size = size
         self._source = source
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._pictures)
 
     def labels(self) -> Mapping[str, Labels]:
         """The labels by task."""
@@ -180,37 +176,27 @@ class CsvSamples(Samples):
         Raises:
             UnreadableSampleError: if one cannot be read; the message names its file.
         """
-        paths = [os.path.join(self._root, self.id(index)) for index in indices]  # noqa: PTH118 - it is hot
-        return torch.stack([load_picture(path, self._size) for path in paths])
+        return torch.stack([square(self._pictures.load(int(index)), self._size) for index in indices])
 
     def id(self, index: int) -> str:
         """The picture's path as the table has it."""
-        return bytes(self._files[index]).decode()
+        return self._pictures.name(index)
 
     def column(self, name: str) -> np.ndarray | None:
         """`file`: absolute paths; `group`: the group column under the pictures' folder; bytes [samples]."""
         if name == "file":
-            return absolute_paths(self._root, self._files)
+            return self._pictures.paths()
         if name == "group" and self._groups is not None:
             # Tables of other pictures may number their groups alike.
-            named = np.char.add(f"{self._root}: ".encode(), self._groups)
+            named = np.char.add(f"{self._pictures.root}: ".encode(), self._groups)
             return np.where(self._groups == b"", b"", named)
         return None
 
     def problems(self) -> list[str]:
         """One line for each of the first missing pictures, and how many more there are."""
-        missing = missing_files(self._root, self._files)
-        lines = [
-            f"{self._source} line {self._lines[index]}: there is no picture {self.id(index)} in {self._root}"
-            for index in missing[:SHOWN]
-        ]
-        more = len(missing) - len(lines)
-        return [*lines, f"{self._source}: ... and {more} more missing pictures"] if more else lines
-
-
-def as_bytes(texts: Sequence[str]) -> np.ndarray:
-    """Pack texts into one array of UTF-8 of a fixed width: a fraction of the memory of a list."""
-    return np.array([text.encode() for text in texts], dtype=np.bytes_)
+        return self._pictures.problems(
+            lambda index: f"{self._source} line {self._lines[index]}", self._source
+        )
 
 
 def find_duplicates(table: CsvTable, problems: ProblemList) -> None:
@@ -226,41 +212,6 @@ def find_duplicates(table: CsvTable, problems: ProblemList) -> None:
                 '(narrow `where`, or set duplicates = "keep")',
                 line,
             )
-
-
-def absolute_paths(root: str, files: np.ndarray) -> np.ndarray:
-    """Put the root in front of relative paths and resolve `..`, so that equal files have equal paths."""
-    paths = np.char.add(f"{root}/".encode(), files)
-    # Few paths need work, and they show it: by a dot after a slash, or the second slash of an absolute one.
-    odd = (np.char.find(paths, b"/.") >= 0) | (np.char.find(paths, b"//") >= 0)
-    places = np.flatnonzero(odd)
-    if not len(places):
-        return paths
-    fixed = [os.path.normpath(os.path.join(root.encode(), files[place])) for place in places]  # noqa: PTH118
-    paths = paths.astype(f"S{max(paths.itemsize, *map(len, fixed))}")
-    paths[places] = fixed
-    return paths
-
-
-def missing_files(root: str, files: np.ndarray) -> list[int]:
-    """Find the files that are not there: their places, ascending; folders are listed, no file is opened."""
-    # In sorted order the files of a folder come close together, so that few listings are held at a time.
-    order = np.argsort(files, kind="stable")
-    listing = functools.lru_cache(maxsize=64)(folder_names)
-    missing: list[int] = []
-    split = ((*os.path.split(bytes(files[place])), int(place)) for place in order)
-    for folder, found in itertools.groupby(split, key=itemgetter(0)):
-        names = listing(os.path.join(root.encode(), folder))  # noqa: PTH118
-        missing += [place for _, name, place in found if name not in names]
-    return sorted(missing)
-
-
-def folder_names(folder: bytes) -> frozenset[bytes]:
-    """The names in a folder; none if it cannot be listed."""
-    try:
-        return frozenset(os.listdir(folder))  # noqa: PTH208 - pathlib has no paths of bytes
-    except OSError:
-        return frozenset()
 
 
 @hookimpl

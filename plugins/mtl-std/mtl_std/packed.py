@@ -25,30 +25,12 @@ import numpy as np
 from mtl_toolkit import DataError, UnreadableSampleError
 
 from .cells import nearest
+from .stored_labels import StoredLabels
 
 FORMAT = "mtl-toolkit"
 VERSION = 1
 COLUMNS = ("id", "group", "split", "source")
 BLOCK = 65536  # texts converted at a time
-
-
-@attrs.frozen(eq=False)
-class PackedLabels:
-    """One kind of label as it is stored.
-
-    Attributes:
-        values: [samples, ...]: class ids where `classes` is given, else numbers, one column per unit.
-        valid: bool, the shape of `values`.
-        classes: class names, by id.
-        units: names of the columns of `values`.
-        range: lowest and highest value.
-    """
-
-    values: np.ndarray
-    valid: np.ndarray
-    classes: tuple[str, ...] = ()
-    units: tuple[str, ...] = ()
-    range: tuple[float, float] | None = None
 
 
 @attrs.frozen(eq=False)
@@ -133,7 +115,7 @@ class PackedFile:
         """The names of the labels."""
         return list(self._file["labels"]) if "labels" in self._file else []
 
-    def labels(self, name: str) -> PackedLabels:
+    def labels(self, name: str) -> StoredLabels:
         """One kind of label.
 
         Raises:
@@ -152,7 +134,7 @@ class PackedFile:
             )
         facts = self._file[place].attrs
         span = facts.get("range")
-        return PackedLabels(
+        return StoredLabels(
             values[:],
             valid[:],
             classes=_texts(facts.get("classes", ())),

@@ -14,7 +14,8 @@ import numpy as np
 from mtl_toolkit import replacing_file
 
 from .cells import nearest
-from .packed import COLUMNS, FORMAT, VERSION, PackedLabels
+from .packed import COLUMNS, FORMAT, VERSION
+from .stored_labels import StoredLabels
 
 COPIED = 1 << 24  # bytes copied at a time
 
@@ -23,7 +24,7 @@ def write_packed(
     path: Path,
     pictures: Iterable[bytes],
     *,
-    labels: Mapping[str, PackedLabels],
+    labels: Mapping[str, StoredLabels],
     columns: Mapping[str, Sequence[str]] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
 ) -> None:
@@ -57,7 +58,7 @@ def _spool(pictures: Iterable[bytes], spool: IO[bytes]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _write_labels(file: h5py.File, labels: Mapping[str, PackedLabels], samples: int) -> None:
+def _write_labels(file: h5py.File, labels: Mapping[str, StoredLabels], samples: int) -> None:
     for name, label in labels.items():
         if len(label.values) != samples or label.valid.shape != label.values.shape:
             raise ValueError(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 JPEG = b"\xff\xd8\xff"
 
 
-def load_picture(path: str, size: int) -> Tensor:
-    """Read a picture file: uint8 [3, size, size].
+def load_picture(path: str) -> Tensor:
+    """Read a picture file: uint8 [3, height, width].
 
     Raises:
         UnreadableSampleError: if it cannot be read; the message names it and says why.
@@ -28,21 +28,25 @@ def load_picture(path: str, size: int) -> Tensor:
             encoded = file.read()
     except OSError as error:
         raise UnreadableSampleError(f"{path}: {error.strerror}") from None
-    return square_picture(encoded, size, path)
+    return decode_sample(encoded, path)
 
 
-def square_picture(encoded: bytes, size: int, name: str) -> Tensor:
-    """Decode a picture and scale it, without keeping its aspect, to uint8 [3, size, size].
+def decode_sample(encoded: bytes, name: str) -> Tensor:
+    """Decode a sample's picture: uint8 [3, height, width].
 
     Raises:
         UnreadableSampleError: if it cannot be decoded; the message names it and says why.
     """
-    from torchvision.transforms.v2 import functional
-
     try:
-        picture = decode(encoded)
+        return decode(encoded)
     except ValueError as error:
         raise UnreadableSampleError(f"{name}: {error}") from None
+
+
+def square(picture: Tensor, size: int) -> Tensor:
+    """Scale a picture, without keeping its aspect, to uint8 [3, size, size]."""
+    from torchvision.transforms.v2 import functional
+
     scaled: Tensor = functional.resize(picture, [size, size], antialias=True)
     return scaled
 

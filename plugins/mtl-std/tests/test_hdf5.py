@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mtl_std.binned_regression import BinnedRegression
 from mtl_std.classification import Classification
-from mtl_std.hdf5 import Hdf5, class_ids, target_values
+from mtl_std.hdf5 import Hdf5
 from mtl_std.multi_label import MultiLabel
-from mtl_std.packed import PackedLabels
 from mtl_std.packing import write_packed
+from mtl_std.stored_labels import StoredLabels, class_ids, target_values
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -37,9 +37,9 @@ def picture(level: int) -> bytes:
     return buffer.getvalue()
 
 
-def expression(*ids: int, classes: Sequence[str] = CLASSES) -> PackedLabels:
+def expression(*ids: int, classes: Sequence[str] = CLASSES) -> StoredLabels:
     values = np.array(ids)
-    return PackedLabels(values, values >= 0, classes=tuple(classes))
+    return StoredLabels(values, values >= 0, classes=tuple(classes))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def packed(tmp_path: Path) -> Path:
         (picture(level) for level in range(SAMPLES)),
         labels={
             "expression": expression(0, 1, 2, -1, 1, 0),
-            "va": PackedLabels(va, valid, units=("valence", "arousal"), range=(-10, 10)),
+            "va": StoredLabels(va, valid, units=("valence", "arousal"), range=(-10, 10)),
         },
         columns={
             "id": [f"Ünal/{number}" for number in range(SAMPLES)],
@@ -153,20 +153,20 @@ def test_remapped_ids_name_the_same_classes(names: list[str], ids: list[int | No
 def test_units_are_matched_by_name_and_by_place_where_they_have_none() -> None:
     """Extra units are left out; one that is not there is refused with the nearest."""
     values = np.array([[0.1, 0.2, 0.3]])
-    stored = PackedLabels(values, np.ones((1, 3), bool), units=("arousal", "x", "valence"))
+    stored = StoredLabels(values, np.ones((1, 3), bool), units=("arousal", "x", "valence"))
     assert target_values(stored, VA).tolist() == [[0.3, 0.1]]
-    bare = PackedLabels(values[:, :2], np.ones((1, 2), bool))
+    bare = StoredLabels(values[:, :2], np.ones((1, 2), bool))
     assert target_values(bare, VA).tolist() == [[0.1, 0.2]]
-    wrong = PackedLabels(values[:, :2], np.ones((1, 2), bool), units=("valence", "arousl"))
+    wrong = StoredLabels(values[:, :2], np.ones((1, 2), bool), units=("valence", "arousl"))
     with pytest.raises(ValueError, match="there is no unit 'arousal'; did you mean 'arousl'"):
         target_values(wrong, VA)
     with pytest.raises(ValueError, match=r"shape \[samples, 2\]"):
-        target_values(PackedLabels(values, np.ones((1, 3), bool)), VA)
+        target_values(StoredLabels(values, np.ones((1, 3), bool)), VA)
 
 
 def test_stored_votes_become_shares() -> None:
     """For a head with soft targets."""
-    votes = PackedLabels(np.array([[1, 3], [0, 0]]), np.ones((2, 2), bool), classes=("b", "a"))
+    votes = StoredLabels(np.array([[1, 3], [0, 0]]), np.ones((2, 2), bool), classes=("b", "a"))
     found = target_values(votes, Classification(classes=("a", "b"), soft=True))
     np.testing.assert_array_equal(found, [[0.75, 0.25], [np.nan, np.nan]])
 

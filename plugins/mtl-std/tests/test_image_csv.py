@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from mtl_std.binned_regression import BinnedRegression
 from mtl_std.cells import Cells, ProblemList, parse_numbers
 from mtl_std.classification import Classification
-from mtl_std.image_csv import ImageCsv, absolute_paths
+from mtl_std.image_csv import ImageCsv
 from mtl_std.label_columns import LabelColumns, parse_classes, rescale
 from mtl_std.multi_label import MultiLabel
+from mtl_std.picture_files import absolute_paths
 from mtl_std.pictures import decode
 from mtl_std.regression import Regression
 from PIL import Image

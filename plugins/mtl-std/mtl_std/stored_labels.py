@@ -1,0 +1,133 @@
+"""Labels under their own names and range, and how they become a task's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import attrs
+import numpy as np
+
+from mtl_toolkit import DataError, Head, Labels
+
+from .cells import nearest
+from .label_columns import label_kind, rescale, shares, task_range, to_labels
+
+
+@attrs.frozen(eq=False)
+class StoredLabels:
+    """One kind of label as a file or a database has it, with its own names and range.
+
+    Attributes:
+        values: [samples, ...]: class ids where `classes` is given, else numbers, one column per unit.
+        valid: bool, the shape of `values`.
+        classes: class names, by id.
+        units: names of the columns of `values`.
+        range: lowest and highest value.
+    """
+
+    values: np.ndarray
+    valid: np.ndarray
+    classes: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+
+
+def task_labels(
+    task: str, head: Head, stored: StoredLabels, rows: np.ndarray, *, dropped: Collection[str], source: str
+) -> Labels:
+    """A task's labels on some rows of the stored ones.
+
+    Raises:
+        DataError: if they do not fit the task; the message starts with `source`.
+    """
+    try:
+        values = target_values(stored, head, dropped)[rows]
+    except ValueError as error:
+        raise DataError(f"{source}: task {task!r}: {error}") from None
+    return to_labels(values, head, task, source)
+
+
+def check_dropped(dropped: Collection[str], stored: Iterable[StoredLabels], source: str) -> None:
+    """Refuse names of classes to leave out that no stored label has.
+
+    Raises:
+        DataError: with one line per unknown name.
+    """
+    known = {name for label in stored for name in label.classes}
+    unknown = [name for name in dropped if name not in known]
+    if unknown and known:
+        raise DataError(
+            *(
+                f"{source}: drop_classes: there is no class {name!r}{nearest(name, sorted(known))}"
+                for name in unknown
+            )
+        )
+
+
+def target_values(stored: StoredLabels, head: Head, dropped: Collection[str] = ()) -> np.ndarray:
+    """Bring stored labels into a head's terms: float64 [samples, ...], NaN where they are missing.
+
+    Classes and units are matched by name, a stored range is scaled to the head's.
+
+    Raises:
+        ValueError: if they do not fit the head, or a valid one is not finite; the message says why.
+    """
+    broken = stored.valid & ~np.isfinite(stored.values)
+    if broken.any():
+        raise ValueError(f"a valid value must be finite (sample {int(np.argwhere(broken)[0][0])} is not)")
+    values = np.where(stored.valid, stored.values, np.nan).astype(np.float64)
+    kind = label_kind(head)
+    if kind == "class":
+        return class_ids(values, stored.classes, head.meaning()["classes"], dropped)
+    wanted = tuple(head.meaning()["classes"]) if kind == "shares" else head.units
+    values = named_columns(values, stored.classes or stored.units, wanted)
+    if kind == "shares":
+        return shares(values)
+    if kind == "yes-no":
+        return values
+    check_range(values, stored.range)
+    return rescale(values, stored.range, task_range(head))
+
+
+def check_range(values: np.ndarray, span: tuple[float, float] | None) -> None:
+    """Raise a ValueError if a value that is not missing lies outside the stored range."""
+    if span is None:
+        return
+    wrong = values[(values < span[0]) | (values > span[1])]
+    if len(wrong):
+        raise ValueError(f"must lie in the stored range [{span[0]:g}, {span[1]:g}] (got {wrong[0]:g})")
+
+
+def class_ids(
+    values: np.ndarray, stored: Sequence[str], wanted: Sequence[str], dropped: Collection[str]
+) -> np.ndarray:
+    """Turn ids of stored classes [samples], NaN where missing, into ids of the wanted ones by name."""
+    if values.ndim != 1 or not stored:
+        raise ValueError(
+            f"must be class ids [samples] with class names (got {values.shape}, {len(stored)} names)"
+        )
+    for name in stored:
+        if name not in wanted and name not in dropped:
+            raise ValueError(
+                f"the task has no class {name!r}{nearest(name, wanted)} (drop_classes leaves its labels out)"
+            )
+    present = ~np.isnan(values)
+    ids = values[present]
+    wrong = ids[(ids < 0) | (ids >= len(stored)) | (ids != np.floor(ids))]
+    if len(wrong):
+        raise ValueError(f"class ids must be from 0 to {len(stored) - 1} (got {wrong[0]:g})")
+    table = np.array([wanted.index(name) if name not in dropped else np.nan for name in stored])
+    result = np.full(len(values), np.nan)
+    result[present] = table[ids.astype(np.int64)]
+    return result
+
+
+def named_columns(values: np.ndarray, stored: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+    """The columns of the wanted names, in their order; by position where the stored ones have no names."""
+    names = stored or wanted
+    if values.ndim != 2 or values.shape[1] != len(names):
+        raise ValueError(f"must have the shape [samples, {len(names)}] (got {values.shape})")
+    absent = [name for name in wanted if name not in names]
+    if absent:
+        raise ValueError(f"there is no unit {absent[0]!r}{nearest(absent[0], names)}")
+    return values[:, [names.index(name) for name in wanted]]
