@@ -238,6 +238,10 @@ class Samples(abc.ABC):
         """Look for what would fail while reading (missing files), without reading it."""
         return []
 
+    def counts(self) -> Mapping[str, int]:
+        """What was left out or found odd while opening, for people: number by description."""
+        return {}
+
     def __getitem__(self, index: int) -> Sample:
         """One sample, with the labels that are there."""
         import torch

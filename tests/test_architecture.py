@@ -45,6 +45,7 @@ READING_ORDER = (
     "trainer",
     "report_html",
     "contact_sheet",
+    "data_figure",
     "pipeline",
     "cli",
 )

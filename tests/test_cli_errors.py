@@ -178,6 +178,11 @@ class TestLines:
                 "data preview small.toml val --by va",
                 "--by va: the dataset has no labels of it; there are: expr",
             ),
+            ("data inspect small.toml test", f"small.toml: unknown dataset 'test'; {DATASETS}"),
+            (
+                "data inspect synthetic-fcaes",
+                "unknown dataset 'synthetic-fcaes'; did you mean 'synthetic-faces'?",
+            ),
             (
                 "data preview synthetic-fcaes",
                 "unknown dataset 'synthetic-fcaes'; did you mean 'synthetic-faces'?",

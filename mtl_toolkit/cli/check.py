@@ -85,10 +85,11 @@ def _print_stages(console: Console, stages: Sequence[StageData]) -> None:
 def _labels(feed: FeedSummary) -> str:
     if not feed.coverage:
         return "none"
-    return "\n".join(_coverage(task, coverage, feed.samples) for task, coverage in feed.coverage.items())
+    return "\n".join(coverage_text(task, coverage, feed.samples) for task, coverage in feed.coverage.items())
 
 
-def _coverage(task: str, coverage: Coverage, samples: int) -> str:
+def coverage_text(task: str, coverage: Coverage, samples: int) -> str:
+    """The labels of one task: how many, which share, and their histogram or range."""
     partly = f" (+{coverage.partly:,} in part)" if coverage.partly else ""
     share = f"{coverage.labelled / samples:.0%}" if samples else "none"
     return f"{task} {coverage.labelled:,} = {share}{partly}{_summary(coverage.summary)}"

@@ -39,6 +39,16 @@ def config_options(command: F) -> F:
     return command
 
 
+PICTURES = (".png", ".jpg", ".pdf", ".svg")
+
+
+def picture_name(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a file that is no picture by its name, before anything is read."""
+    if path is not None and path.suffix.lower() not in PICTURES:
+        raise click.BadParameter(f"must end in {', '.join(PICTURES)} (got {str(path)!r})")
+    return path
+
+
 def load(config: Path, overrides: tuple[str, ...], disabled: tuple[str, ...]) -> Loaded:
     """Read the configuration."""
     from ..config import load_config

@@ -1,6 +1,7 @@
 """Samples, streams of them, and the batches they make."""
 
 from .augment import augment
+from .description import Description, describe
 from .inspect import Coverage, FeedSummary, Overlap, find_overlap, fingerprint, summarise
 from .loader import StreamLoader, collate
 from .samples import CachedSamples, ConcatSamples, TensorSamples
@@ -10,6 +11,7 @@ __all__ = [
     "CachedSamples",
     "ConcatSamples",
     "Coverage",
+    "Description",
     "FeedSummary",
     "LiveStream",
     "Overlap",
@@ -19,6 +21,7 @@ __all__ = [
     "TrainPlan",
     "augment",
     "collate",
+    "describe",
     "epoch_steps",
     "find_overlap",
     "fingerprint",

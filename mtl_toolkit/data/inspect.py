@@ -75,26 +75,35 @@ def find_overlap(
     for column in ("file", "group"):
         # Sets: sorting millions of paths would take minutes. Only validation's values are held as objects.
         known = [
-            (title, set(filter(None, _blocks(column_bytes(samples, column)))))
+            (title, set(filter(None, column_values(column_bytes(samples, column)))))
             for title, samples in validation
         ]
         for other, samples in train if any(values for _, values in known) else ():
             own = column_bytes(samples, column)
             for title, values in known:
-                common = values.intersection(_blocks(own))
+                common = values.intersection(column_values(own))
                 if common:
                     examples = tuple(value.decode("utf-8", "replace") for value in sorted(common)[:3])
                     found.append(Overlap(other, title, column, len(common), examples))
     return found
 
 
-def fingerprint(samples: Samples) -> str:
-    """A hash of what a dataset holds: number, labels, files and groups; not the pictures themselves."""
+def fingerprint(samples: Samples) -> dict[str, str]:
+    """Hashes of what a dataset holds: `labels`, and of its files and groups `split`; not of the pictures."""
+    return {"labels": _label_hash(samples), "split": _split_hash(samples)}
+
+
+def _label_hash(samples: Samples) -> str:
     digest = hashlib.sha256(str(len(samples)).encode())
     for task, labels in sorted(samples.labels().items()):
         digest.update(f"{task}/{labels.values.dtype}/{labels.values.shape}".encode())
         digest.update(labels.valid.tobytes())
         digest.update(np.where(labels.valid, labels.values, 0).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _split_hash(samples: Samples) -> str:
+    digest = hashlib.sha256(str(len(samples)).encode())
     for column in ("file", "group"):
         values = column_bytes(samples, column)
         if values is not None:
@@ -103,7 +112,7 @@ def fingerprint(samples: Samples) -> str:
     return digest.hexdigest()[:16]
 
 
-def _blocks(values: np.ndarray | None) -> Iterator[bytes]:
+def column_values(values: np.ndarray | None) -> Iterator[bytes]:
     """The values one by one, without making a list of them all; none of a column that is not there."""
     if values is not None:
         for start in range(0, len(values), BLOCK):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -126,6 +127,10 @@ class ConcatSamples(Samples):
         """The problems of all parts."""
         return [problem for part in self.parts for problem in part.problems()]
 
+    def counts(self) -> Mapping[str, int]:
+        """What was left out or odd, added up over the parts."""
+        return dict(sum((Counter(part.counts()) for part in self.parts), Counter()))
+
     def _locate(self, index: int) -> tuple[Samples, int]:
         owner = int(np.searchsorted(self.offsets, index, side="right")) - 1
         return self.parts[owner], index - int(self.offsets[owner])
@@ -170,6 +175,10 @@ class CachedSamples(Samples):
     def problems(self) -> list[str]:
         """The problems of the source."""
         return self.source.problems()
+
+    def counts(self) -> Mapping[str, int]:
+        """What was left out or odd in the source."""
+        return self.source.counts()
 
     def prepare(self) -> None:
         """Allocate the memory before loader processes are forked, so that they share it."""

@@ -32,7 +32,7 @@ class DataSource:
         self.config = config
         self.heads = {name: task.head for name, task in config.tasks.items() if not task.head.members}
         self._open: dict[tuple[str, bool], Samples] = {}
-        self._fingerprints: dict[tuple[str, bool], str] = {}
+        self._fingerprints: dict[tuple[str, bool], dict[str, str]] = {}
 
     def samples(self, feed: Feed, *, validation: bool) -> Samples:
         """The samples of a feed.
@@ -64,9 +64,9 @@ class DataSource:
             feed.title, feed.task, samples, lambda generator: generator.permutation(0), batch_size
         )
 
-    def fingerprints(self, stage: Stage) -> dict[str, str]:
-        """A hash of every dataset of a stage."""
-        found: dict[str, str] = {}
+    def fingerprints(self, stage: Stage) -> dict[str, dict[str, str]]:
+        """Hashes of every dataset of a stage: of its labels, and of its split."""
+        found: dict[str, dict[str, str]] = {}
         for feeds, validation in ((stage.streams, False), (stage.validation, True)):
             for name in (name for feed in feeds for name in feed.datasets if name not in found):
                 key = (name, validation)
