@@ -130,7 +130,12 @@ def load_training(path: Path, optimizer: Optimizer, objective: nn.Module) -> dic
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """A module's state with every tensor contiguous and on its own memory, as safetensors wants it."""
-    return {name: tensor.detach().clone().contiguous() for name, tensor in module.state_dict().items()}
+    return {name: _own_copy(tensor) for name, tensor in module.state_dict().items()}
+
+
+def _own_copy(tensor: Tensor) -> Tensor:
+    """On the CPU: a copy on the GPU would need room there."""
+    return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 def _split_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -140,7 +145,7 @@ def _split_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str,
     for index, values in state["state"].items():
         for key, value in values.items():
             if isinstance(value, Tensor):
-                tensors[f"{index}/{key}"] = value.detach().clone().contiguous()
+                tensors[f"{index}/{key}"] = _own_copy(value)
             else:
                 numbers.setdefault(str(index), {})[key] = value
     return tensors, {"state": numbers, "param_groups": state["param_groups"]}

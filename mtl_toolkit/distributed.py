@@ -6,7 +6,8 @@ the outputs are gathered and every rank computes the same losses of the whole st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,12 +19,29 @@ from .batch import Batch, Count, HeadOutput
 BUCKET = 25 * 2**20  # bytes that go into one all-reduce
 
 
-def gather_batch(batch: Batch, stop: int) -> tuple[Batch, list[tuple[int, ...]], int]:
+@contextlib.contextmanager
+def host_group() -> Iterator[Any]:
+    """A process group for what lies on the host; None where the default one will do.
+
+    NCCL would carry the labels over the GPU, behind all the work that waits there.
+    """
+    if not dist.is_initialized() or dist.get_backend() == "gloo":
+        yield None
+        return
+    group = dist.new_group(backend="gloo")
+    try:
+        yield group
+    finally:
+        dist.destroy_process_group(group)
+
+
+def gather_batch(batch: Batch, stop: int, group: Any = None) -> tuple[Batch, list[tuple[int, ...]], int]:
     """Gather labels on the host, before the batch goes to the device.
 
     Args:
         batch: this rank's rows, on the CPU.
         stop: a request to stop that this rank has received, or 0.
+        group: the processes, see `host_group`.
 
     Returns:
         A batch with the labels of all ranks, stream after stream (its inputs are this rank's); the rows
@@ -31,7 +49,7 @@ def gather_batch(batch: Batch, stop: int) -> tuple[Batch, list[tuple[int, ...]],
     """
     mine = (batch.sizes, batch.counts, dict(batch.targets), dict(batch.masks), batch.ids, batch.skipped, stop)
     everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, mine)
+    dist.all_gather_object(everyone, mine, group=group)
     sizes = [one[0] for one in everyone]
     counts: dict[tuple[int, str], Count] = {}
     for one in everyone:

@@ -113,21 +113,28 @@ def preprocessing_of(model: Model) -> Preprocessing:
     return Preprocessing(model.image_size, model.read_size, tuple(mean), tuple(std))
 
 
-def build_model(model: Model, heads: Mapping[str, Head], *, weights: bool = True) -> MultiTaskModel:
+def build_model(
+    model: Model,
+    heads: Mapping[str, Head],
+    preprocessing: Preprocessing | None = None,
+    *,
+    weights: bool = True,
+) -> MultiTaskModel:
     """Build the network for some tasks; initial values come from torch's global generator.
 
     Args:
         model: the model's table.
         heads: the tasks with outputs.
+        preprocessing: of a checkpoint; by default what the table asks for, now.
         weights: load pretrained weights that the backbone names.
     """
     build = functools.partial(model.backbone.build, model.image_size, weights=weights)
     trunk = model.architecture.build(build, list(heads))
     sizes: Mapping[str, int] = trunk.num_features  # type: ignore[assignment] # a trunk's own attribute
     modules = {task: head.build(sizes[task]) for task, head in heads.items()}
-    preprocessing = preprocessing_of(model)
+    preprocessing = preprocessing or preprocessing_of(model)
     normalise = Normalise(preprocessing.mean, preprocessing.std)
-    return MultiTaskModel(trunk, modules, nn.Sequential(CentreCrop(model.image_size), normalise))
+    return MultiTaskModel(trunk, modules, nn.Sequential(CentreCrop(preprocessing.image_size), normalise))
 
 
 def parameter_groups(

@@ -61,7 +61,7 @@ class Objective(nn.Module):
         streams: the streams, in the order of the batch.
         losses: the ground-truth losses by task; a task not named has its head's default losses.
         extra: further losses on every task, against labels or against the teacher.
-        ground_truth_weight: factor on the ground-truth losses of a labelled row.
+        ground_truth_weight: factor on the ground-truth losses of a labelled row; by task, 1 for the others.
         sharing: whether labels that are not the stream's own count as labels.
     """
 
@@ -72,7 +72,7 @@ class Objective(nn.Module):
         *,
         losses: Mapping[str, Sequence[Loss]] | None = None,
         extra: Sequence[Loss] = (),
-        ground_truth_weight: float = 1.0,
+        ground_truth_weight: float | Mapping[str, float] = 1.0,
         sharing: bool = True,
     ) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Objective(nn.Module):
         for task, head in heads.items():
             if not head.members:
                 own = (losses or {}).get(task) or head.default_losses()
-                self._terms[task] = TaskTerms(head, [*own, *extra], ground_truth_weight)
+                self._terms[task] = TaskTerms(head, [*own, *extra], _weight_of(task, ground_truth_weight))
         self.stateful = nn.ModuleList(module for terms in self._terms.values() for module in terms.modules)
         self.needs_teacher = any(terms.teacher for terms in self._terms.values())
 
@@ -238,6 +238,10 @@ class TaskTerms:
                 f"(got shape {tuple(value.shape)})"
             )
         return value
+
+
+def _weight_of(task: str, weights: float | Mapping[str, float]) -> float:
+    return weights.get(task, 1.0) if isinstance(weights, Mapping) else weights
 
 
 def _cut(output: HeadOutput, rows: slice) -> HeadOutput:

@@ -225,12 +225,16 @@ class Samples(abc.ABC):
         """Name a sample in messages and logs."""
         return str(index)
 
+    def skips(self, index: int) -> bool:
+        """Whether a sample that cannot be read is passed over and counted, not an error."""
+        return self.on_error == "skip"
+
     def column(self, name: str) -> np.ndarray | None:
         """A column of facts about all samples, or None where there is none.
 
         `file` (whole paths) and `group` (identity, video) are used to find what training and validation
         share, so they must mean the same in two datasets: write in front of a group what it belongs to. An
-        empty value is none.
+        empty value is none. `video` and `frame` (int64) say where in which sequence a sample stands.
         """
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,6 +66,11 @@ class StageDirectory:
             except ValueError:
                 break
         return lines
+
+    def clear(self) -> None:
+        """Remove the log and the best checkpoint of an attempt that cannot be gone on from."""
+        (self.path / LOG).unlink(missing_ok=True)
+        shutil.rmtree(self.best, ignore_errors=True)
 
     def epochs(self) -> list[dict[str, Any]]:
         """The log's records of finished epochs."""

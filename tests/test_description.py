@@ -119,7 +119,9 @@ def test_every_kind_of_label_is_drawn(tmp_path):
     rows, columns = coloured.shape
     full, empty = coloured[: rows // 2], coloured[rows // 2 :]
     assert [full[:, columns * i // 4 : columns * (i + 1) // 4].any() for i in range(4)] == [True] * 4
-    assert [empty[:, columns * i // 4 : columns * (i + 1) // 4].any() for i in range(4)] == [True] + [False] * 3
+    assert [empty[:, columns * i // 4 : columns * (i + 1) // 4].any() for i in range(4)] == [True] + [
+        False
+    ] * 3
 
 
 @pytest.mark.parametrize("chosen", [(), ("val",)])

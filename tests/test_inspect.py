@@ -83,6 +83,15 @@ def test_a_concatenation_shares_what_its_parts_share():
     assert train.column("file") is None
 
 
+def test_numbers_of_frames_stay_numbers_in_a_concatenation():
+    train = ConcatSamples({"one": Filed(1, frame=[7]), "two": Filed(2, frame=[1, 2])})
+    assert train.column("frame").tolist() == [7, 1, 2]
+    assert ConcatSamples({"one": Filed(1, frame=[7]), "two": Filed(1)}).column("frame").tolist() == [
+        b"7",
+        b"",
+    ]
+
+
 def labelled(label=1, valid=True, hidden=5, group=b"anna"):
     targets = {"expr": torch.tensor([label, hidden])}
     return Filed(2, targets, {"expr": torch.tensor([valid, False])}, group=[group, b"ben"])

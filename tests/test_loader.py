@@ -210,8 +210,8 @@ def test_parts_whose_targets_differ_in_shape_are_refused():
 
 
 def test_inputs_of_different_shapes_are_refused_naming_the_streams():
-    grey = TensorSamples(torch.zeros(2, 1, 2, 2), {})
-    with pytest.raises(RunError, match=r"'a' \(3, 2, 2\), 'b' \(1, 2, 2\)"):
+    grey = TensorSamples(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), {})
+    with pytest.raises(RunError, match=r"'a' uint8 \(3, 2, 2\), 'b' uint8 \(1, 2, 2\)"):
         collate([stream(Files(2)), stream(grey, title="b")], [np.arange(2)] * 2, HEADS)
 
 
@@ -240,6 +240,14 @@ def test_a_cache_is_shared_by_loader_processes():
     # What the workers have read is here too: reading from the files again would raise.
     cached.source.bad = frozenset(range(12))
     assert cached.read(range(12))[:, 0, 0, 0].tolist() == list(range(12))
+
+
+def test_streams_of_different_types_are_refused_where_they_would_be_converted():
+    floats = TensorSamples(torch.zeros(8, 3, 2, 2), {"expr": torch.zeros(8, dtype=torch.int64)})
+    loader = StreamLoader(TrainPlan([stream(Files(8)), stream(floats, title="b")], seed=0), HEADS)
+    message = r"must have one type and shape \(got 'a' uint8 \(3, 2, 2\), 'b' float32 \(3, 2, 2\)\)"
+    with pytest.raises(RunError, match=message):
+        next(loader.epoch(0))
 
 
 def test_loader_processes_may_be_spawned_where_forking_is_unsafe(monkeypatch):

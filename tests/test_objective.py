@@ -542,6 +542,17 @@ def test_zero_weights_leave_a_group_out_of_the_mean():
         torch.testing.assert_close(objective(step.outputs(), step.batch(), step.teacher()).total, expected)
 
 
+def test_the_weight_of_the_ground_truth_may_differ_by_task():
+    step = Step.random((6,), [True] * 6, [(True, True)] * 6)
+    heads = {task: HEADS[task] for task in ("expr", "va")}
+    whole, cut = (
+        Objective(heads, [STREAMS[0]], ground_truth_weight=weight)(step.outputs(), step.batch()).tasks
+        for weight in (1.0, {"expr": 0.25})
+    )
+    torch.testing.assert_close(cut["expr"], 0.25 * whole["expr"])
+    torch.testing.assert_close(cut["va"], whole["va"])
+
+
 # Action units.
 
 UNITS = ActionUnits(names=("AU1", "AU2", "AU4"))

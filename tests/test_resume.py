@@ -85,6 +85,7 @@ def test_a_run_stopped_many_times_equals_the_run_left_alone(tiny, tmp_path, alon
             )
         ),
         slow(("defaults.scheduler={ type = 'ReduceLROnPlateau', per = 'epoch', patience = 0 }",)),
+        ("defaults.scheduler={ type = 'MultiStepLR', per = 'epoch', milestones = [1, 2], gamma = 0.5 }",),
         slow(("defaults.scheduler={ type = 'CosineAnnealingLR', warmup = 3 }", "defaults.clip_norm=0.5")),
         slow(("trainer.workers=2", "defaults.patience=1")),
         # At 16x16 the last layers see single pixels, and there torch's bf16 convolution leaves part of its
@@ -116,6 +117,14 @@ def test_a_crash_between_checkpoints_goes_on_from_the_last_one_with_the_log_cut_
     steps = 0
     with pytest.raises(CrashError):
         run(load_config(tiny), tmp_path / "run", stop=crash)
+    run(load_config(tiny), tmp_path / "run")
+    assert results(tmp_path / "run") == alone
+
+
+def test_a_crash_before_the_first_checkpoint_leaves_nothing_in_the_log(tiny, tmp_path, alone):
+    teacher = tmp_path / "run" / "teacher"
+    (teacher / "best").mkdir(parents=True)
+    (teacher / "log.jsonl").write_text('{"epoch": 1, "step": 2, "losses": {"total": 9.0}}\n{"epoch": 1, "st')
     run(load_config(tiny), tmp_path / "run")
     assert results(tmp_path / "run") == alone
 

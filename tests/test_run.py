@@ -273,7 +273,7 @@ def test_the_report_holds_what_is_promised(finished):
         assert (stage["best_epoch"], stage["epochs"]) == (1, 1)
         assert {name.rpartition("/")[0] for name in stage["metrics"]} == {"val/expr", "val/va"}
         assert set(stage["data"]) == {"a", "b", "val"}
-        assert stage["samples_per_second"] == pytest.approx(32 / stage["seconds"], rel=0.2)
+        assert stage["samples_per_second"] >= 0.9 * 32 / stage["seconds"]  # of training, without validation
         assert stage["peak_memory_bytes"] > 2**20
 
 
@@ -376,19 +376,56 @@ def test_a_checkpoint_of_another_run_can_teach(done, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("tasks.va.head.bins=6", r"task 'va' has bins 5, the student 6"),
+        ("tasks.va.head.bins=6", r"task 'va' has bins 5, the stage 6"),
         (
             "tasks.expr.head.classes=['sadness', 'happiness']",
-            r"task 'expr' has classes \['neutral', .*\], the student \['sadness', 'happiness'\]",
+            r"task 'expr' has classes \['neutral', .*\], the stage \['sadness', 'happiness'\]",
         ),
-        ("model.image_size=24", "preprocessing image_size is 16, the student's 24"),
-        ("model.mean=[0.1, 0.2, 0.3]", r"preprocessing mean is \[.*\], the student's \[0\.1, 0\.2, 0\.3\]"),
+        ("model.image_size=24", "preprocessing image_size is 16, the stage's 24"),
+        ("model.mean=[0.1, 0.2, 0.3]", r"preprocessing mean is \[.*\], the stage's \[0\.1, 0\.2, 0\.3\]"),
     ],
 )
 def test_a_teacher_that_differs_is_refused_naming_both(done, tmp_path, override, message):
     with pytest.raises(ConfigError) as refused:
         run(other_job(done, override), tmp_path / "other")
-    assert re.search(f"teacher .*teacher/best: {message}", str(refused.value))
+    assert re.search(f"stages.pupil: teacher .*teacher/best: {message}", str(refused.value))
+
+
+def test_so_is_a_start_from_weights_with_other_classes(done, tmp_path):
+    config, directory = done
+    stage = f"stages=[{{ name = 'next', start_from = '{directory / 'teacher'}' }}]"
+    order = "['surprise', 'neutral', 'anger', 'disgust', 'fear', 'happiness', 'sadness']"
+    with pytest.raises(ConfigError, match=r"start_from .*teacher/best: task 'expr' has classes \['neutral'"):
+        run(
+            load_config(config, overrides=(*SHORT, stage, f"tasks.expr.head.classes={order}")), tmp_path / "x"
+        )
+
+
+def test_a_stage_whose_teacher_was_trained_again_is_not_taken_for_finished(done, tmp_path):
+    run(other_job(done), tmp_path / "other")
+    weights = done[1] / "teacher" / "best" / "model.safetensors"
+    weights.write_bytes((done[1] / "teacher" / "last" / "model.safetensors").read_bytes() + b" ")
+    with pytest.raises(ConfigError, match=r"other/pupil: was made otherwise \(files\."):
+        run(other_job(done), tmp_path / "other")
+
+
+def test_a_checkpoint_normalises_as_it_was_trained_whatever_the_backbone_says_now(done):
+    folder = done[1] / "teacher" / "best"
+    described = json.loads((folder / "checkpoint.json").read_text())
+    described["preprocessing"]["mean"] = [0.25, 0.5, 0.75]
+    (folder / "checkpoint.json").write_text(json.dumps(described))
+    mean = next(value for name, value in load_stage(folder).model.named_buffers() if name.endswith("mean"))
+    assert mean.flatten().tolist() == [0.25, 0.5, 0.75]
+
+
+def test_the_last_checkpoint_tells_of_its_own_epoch_and_the_best_of_its(tiny, tmp_path):
+    run(load_config(tiny, overrides=TEACHER), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run/teacher/log.jsonl").read_text().splitlines()]
+    metrics = {line["epoch"]: line["metrics"] for line in lines if "metrics" in line}
+    for name in ("best", "last"):
+        described = json.loads((tmp_path / "run/teacher" / name / "checkpoint.json").read_text())
+        assert described["metrics"] == metrics[described["epoch"]]
+    assert described["epoch"] == 3
 
 
 def test_each_task_may_have_a_teacher_of_its_own(done, tmp_path):

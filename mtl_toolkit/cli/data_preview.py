@@ -24,7 +24,9 @@ from .options import config_options, load, picture_name
 )
 @click.option("-n", "--count", type=click.IntRange(1, 400), default=48, show_default=True, help="Pictures.")
 @click.option("--columns", type=click.IntRange(1, 40), default=8, show_default=True)
-@click.option("--size", type=click.IntRange(16, 512), help="Side in pixels; default: as the model's pictures are read.")
+@click.option(
+    "--size", type=click.IntRange(16, 512), help="Side in pixels; default: as the model's pictures are read."
+)
 @click.option("--by", metavar="TASK", help="One row per class (or stratum) of this task.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed picks other samples.")
 def preview(

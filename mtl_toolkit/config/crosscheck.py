@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from ..errors import suggestion
 from ..plugin import TeacherLoss
 from .paths import expand_path
 from .problems import Found, Key, Problems
-from .resolve import full_metric_names, ground_truth_weight
+from .resolve import default_selection, full_metric_names, ground_truth_weight, matching
 from .schema import Config, Feed, Stage
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
@@ -20,7 +22,7 @@ NAME_RULE = "must be letters, digits, '_', '-', '.' or '+', starting with a lett
 
 def cross_check(config: Config, base: Path) -> None:
     """Check what no single table can know; raises `Problems`."""
-    found = [*_names(config), *_members(config)]
+    found = [*_names(config), *_members(config), *_metrics(config), *_task_keys(config)]
     names: list[str] = []
     for index, stage in enumerate(config.stages):
         at = ("stages", index)
@@ -58,6 +60,22 @@ def _members(config: Config) -> Iterator[Found]:
                 plain_tasks = [other for other, one in config.tasks.items() if not one.head.members]
                 message = f"must name tasks with outputs of their own (got {member!r})"
                 yield ("tasks", name, "head"), message + suggestion(member, plain_tasks)
+
+
+def _metrics(config: Config) -> Iterator[Found]:
+    for name, task in config.tasks.items():
+        reported = [one for metric in task.metrics for one in metric.outputs(task.head)]
+        for twice in dict.fromkeys(one for one in reported if reported.count(one) > 1):
+            yield ("tasks", name, "metrics"), f"must report different names (got {twice!r} twice)"
+
+
+def _task_keys(config: Config) -> Iterator[Found]:
+    """Tables of datasets whose keys are tasks; their fields say so."""
+    for name, recipe in config.datasets.items():
+        for field in attrs.fields(type(recipe)):
+            for key in getattr(recipe, field.name) if field.metadata.get("keys") == "tasks" else ():
+                if key not in config.tasks:
+                    yield ("datasets", name, field.name, key), f"unknown task{suggestion(key, config.tasks)}"
 
 
 def _feeds(config: Config, stage: Stage) -> Iterator[Found]:
@@ -148,11 +166,9 @@ def _reference(path: tuple[Key, ...], reference: str, earlier: list[str], base: 
 def _selection(config: Config, stage: Stage) -> Iterator[Found]:
     known = full_metric_names(config, stage)
     for key in stage.select:
-        matches = _matching(key, known)
+        matches = matching(key, known)
         if len(matches) != 1:
             what = "is ambiguous" if matches else "is no metric of this stage"
             yield ("select", key), f"{what}{suggestion(key, matches or known)}"
-
-
-def _matching(key: str, known: Mapping[str, float] | list[str]) -> list[str]:
-    return [name for name in known if name == key or name.endswith(f"/{key}")]
+    if known and not stage.select and not default_selection(config, stage):
+        yield ("select",), f"must be given, since the heads choose by none of the metrics: {', '.join(known)}"

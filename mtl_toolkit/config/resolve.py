@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -34,12 +35,16 @@ def full_metric_names(config: Config, stage: Stage) -> list[str]:
     """All "<dataset>/<task>/<metric>" names that the stage's validation reports."""
     names = []
     for feed in stage.validation:
-        for task in own_tasks(config, feed.task) if feed.task in config.tasks else ():
-            if task in config.tasks:
-                head = config.tasks[task].head
-                for metric in config.tasks[task].metrics or head.default_metrics():
-                    names += [f"{feed.title}/{task}/{name}" for name in metric.outputs(head)]
+        for task in _known_own_tasks(config, feed.task):
+            head = config.tasks[task].head
+            for metric in config.tasks[task].metrics or head.default_metrics():
+                names += [f"{feed.title}/{task}/{name}" for name in metric.outputs(head)]
     return names
+
+
+def matching(key: str, names: Iterable[str]) -> list[str]:
+    """The metrics that a key of `select` stands for: of that whole name, or ending in it."""
+    return [name for name in names if name == key or name.endswith(f"/{key}")]
 
 
 def ground_truth_weight(stage: Stage) -> float:
@@ -82,17 +87,24 @@ def _resolve_stage(config: Config, stage: Stage, base: Path) -> Stage:
 def _selection(config: Config, stage: Stage) -> dict[str, float]:
     names = full_metric_names(config, stage)
     if stage.select:
-        return {
-            name: weight
-            for key, weight in stage.select.items()
-            for name in names
-            if name == key or name.endswith(f"/{key}")
-        }
+        return {name: weight for key, weight in stage.select.items() for name in matching(key, names)}
+    return default_selection(config, stage)
+
+
+def default_selection(config: Config, stage: Stage) -> dict[str, float]:
+    """Weights of the metrics that the heads of the stage's validation choose by, by full name."""
+    names = full_metric_names(config, stage)
     chosen = {}
     for feed in stage.validation:
-        for task in own_tasks(config, feed.task):
+        for task in _known_own_tasks(config, feed.task):
             for metric, weight in config.tasks[task].head.default_selection().items():
                 name = f"{feed.title}/{task}/{metric}"
                 if name in names:
                     chosen[name] = weight
     return chosen
+
+
+def _known_own_tasks(config: Config, task: str) -> list[str]:
+    """The own tasks of a task, as far as there are such; a wrong name is told elsewhere."""
+    found = own_tasks(config, task) if task in config.tasks else ()
+    return [own for own in found if own in config.tasks]

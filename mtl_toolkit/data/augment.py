@@ -55,8 +55,8 @@ def _recolour(pictures: Tensor, noise: Tensor, options: Augmentation) -> Tensor:
     image = image * (1 + options.brightness * change[:, 0])
     centre = image.mean((1, 2, 3), keepdim=True)
     image = centre + (image - centre) * (1 + options.contrast * change[:, 1])
-    weights = torch.tensor([0.299, 0.587, 0.114], device=image.device)[:, None, None]
-    luma = (image * weights).sum(1, keepdim=True)
+    red, green, blue = image.split(1, dim=1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
     image = luma + (image - luma) * (1 + options.saturation * change[:, 2])
     image = torch.where((noise[:, 3] < options.grey)[:, None, None, None], luma, image)
     return image.round().clamp(0, 255).to(torch.uint8)

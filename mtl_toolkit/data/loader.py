@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from ..batch import Batch, Labels
 from ..errors import RunError, UnreadableSampleError, UserError
 from ..plugin import Head, Samples
-from .samples import CachedSamples, skips
+from .samples import CachedSamples
 from .streams import LiveStream, Plan
 
 Step = tuple[list[np.ndarray], list[np.ndarray] | None]  # sample indices and noise of each stream's rows
@@ -29,12 +29,19 @@ class StreamLoader:
     Args:
         plan: which samples make up a step.
         heads: the tasks with outputs; every batch has a target and a mask for each.
-        workers: loader processes; 0 reads in the calling process. They live as long as the loader.
+        workers: loader processes; 0 reads in the calling process.
         pin_memory: put batches in pinned memory, for a GPU.
+        keep_workers: let them live as long as the loader, not as long as an epoch.
     """
 
     def __init__(
-        self, plan: Plan, heads: Mapping[str, Head], *, workers: int = 0, pin_memory: bool = False
+        self,
+        plan: Plan,
+        heads: Mapping[str, Head],
+        *,
+        workers: int = 0,
+        pin_memory: bool = False,
+        keep_workers: bool = True,
     ) -> None:
         self.plan = plan
         self._positions = _Positions(plan)
@@ -47,7 +54,7 @@ class StreamLoader:
             sampler=self._positions,
             num_workers=workers,
             pin_memory=pin_memory,
-            persistent_workers=workers > 0,
+            persistent_workers=workers > 0 and keep_workers,
             worker_init_fn=_quiet_worker if workers else None,
             multiprocessing_context=_context() if workers else None,
         )
@@ -153,7 +160,7 @@ def _read(samples: Samples, indices: np.ndarray) -> tuple[Tensor | None, np.ndar
     try:
         return samples.read(indices), everything
     except UnreadableSampleError:
-        if not any(skips(samples, int(index)) for index in indices):
+        if not any(samples.skips(int(index)) for index in indices):
             raise
     rows, kept = [], []
     for place, index in enumerate(indices):
@@ -161,16 +168,19 @@ def _read(samples: Samples, indices: np.ndarray) -> tuple[Tensor | None, np.ndar
             rows.append(samples.read([index]))
             kept.append(place)
         except UnreadableSampleError:
-            if not skips(samples, int(index)):
+            if not samples.skips(int(index)):
                 raise
     return (torch.cat(rows) if rows else None), np.asarray(kept, dtype=np.int64)
 
 
 def _side_by_side(streams: Sequence[LiveStream], pieces: Sequence[Tensor | None]) -> Tensor:
     there = {stream.title: piece for stream, piece in zip(streams, pieces, strict=True) if piece is not None}
-    if len({piece.shape[1:] for piece in there.values()}) > 1:
-        shapes = ", ".join(f"{title!r} {tuple(piece.shape[1:])}" for title, piece in there.items())
-        raise RunError(f"the streams' inputs must have one shape (got {shapes})")
+    if len({(piece.shape[1:], piece.dtype) for piece in there.values()}) > 1:
+        kinds = ", ".join(
+            f"{title!r} {str(piece.dtype).removeprefix('torch.')} {tuple(piece.shape[1:])}"
+            for title, piece in there.items()
+        )
+        raise RunError(f"the streams' inputs must have one type and shape (got {kinds})")
     return torch.cat(list(there.values())) if there else torch.empty(0)
 
 

@@ -105,7 +105,8 @@ class ConcatSamples(Samples):
 
     def skips(self, index: int) -> bool:
         """Whether an unreadable sample is passed over, as its own part says."""
-        return skips(*self._locate(index))
+        part, local = self._locate(index)
+        return part.skips(local)
 
     def id(self, index: int) -> str:
         """The sample's name in its own part."""
@@ -114,6 +115,9 @@ class ConcatSamples(Samples):
 
     def column(self, name: str) -> np.ndarray | None:
         """The column over all parts, empty for those that lack it; None where all do."""
+        found = [part.column(name) for part in self.parts]
+        if all(column is not None and column.dtype.kind in "iu" for column in found):
+            return np.concatenate(found)
         columns = [column_bytes(part, name) for part in self.parts]
         if all(column is None for column in columns):
             return None
@@ -141,7 +145,6 @@ class CachedSamples(Samples):
 
     def __init__(self, source: Samples) -> None:
         self.source = source
-        self.on_error = source.on_error
         self._store: np.ndarray | None = None
         self._filled = np.zeros(0, np.bool_)
 
@@ -167,6 +170,10 @@ class CachedSamples(Samples):
     def id(self, index: int) -> str:
         """The sample's name in the source."""
         return self.source.id(index)
+
+    def skips(self, index: int) -> bool:
+        """Whether the source passes it over."""
+        return self.source.skips(index)
 
     def column(self, name: str) -> np.ndarray | None:
         """The column of the source."""
@@ -208,15 +215,6 @@ def column_bytes(samples: Samples, name: str) -> np.ndarray | None:
         return values
     texts = np.array(["" if value is None else str(value) for value in values.tolist()], np.str_)
     return np.char.encode(texts, "utf-8")
-
-
-def skips(samples: Samples, index: int) -> bool:
-    """Whether a sample that cannot be read is passed over."""
-    if isinstance(samples, CachedSamples):
-        return skips(samples.source, index)
-    if isinstance(samples, ConcatSamples):
-        return samples.skips(index)
-    return samples.on_error == "skip"
 
 
 def _shared(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

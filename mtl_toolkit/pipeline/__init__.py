@@ -1,10 +1,11 @@
 """Stages: from a configuration to a run directory, and back to a trained network."""
 
-from .data import DataSource, StageData, survey
+from .data import DataSource
 from .load import TrainedStage, load_stage
 from .runner import run
 from .screen import Screen
 from .stage import build_objective
+from .survey import StageData, survey
 
 __all__ = [
     "DataSource",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-import attrs
 import numpy as np
 import torch
 
@@ -12,17 +11,11 @@ from ..config import Config, Feed, Stage, Stream, own_tasks, stage_tasks
 from ..data import (
     CachedSamples,
     ConcatSamples,
-    FeedSummary,
     LiveStream,
-    Overlap,
-    epoch_steps,
-    find_overlap,
     fingerprint,
-    summarise,
 )
-from ..errors import DataError, UnreadableSampleError, UserError
+from ..errors import DataError, UnreadableSampleError
 from ..plugin import DataFacts, Head, Samples
-from ..trainer import option_problems
 
 
 class DataSource:
@@ -46,7 +39,6 @@ class DataSource:
     def stream(self, stream: Stream) -> LiveStream:
         """A training stream, ready to be drawn."""
         samples = self.samples(stream, validation=False)
-        _check_picture(stream.title, samples, self.config.model.read_size)
         return LiveStream(stream.title, stream.task, samples, self.order(stream), stream.batch_size)
 
     def order(self, stream: Stream) -> Callable[[np.random.Generator], np.ndarray]:
@@ -59,7 +51,6 @@ class DataSource:
     def validation(self, feed: Feed, batch_size: int) -> LiveStream:
         """A validation feed, read in order."""
         samples = self.samples(feed, validation=True)
-        _check_picture(feed.title, samples, self.config.model.read_size)
         return LiveStream(
             feed.title, feed.task, samples, lambda generator: generator.permutation(0), batch_size
         )
@@ -88,95 +79,15 @@ class DataSource:
         return self._open[key]
 
 
-@attrs.frozen(eq=False)
-class StageData:
-    """What the data of a stage amounts to."""
-
-    stage: Stage
-    streams: Sequence[FeedSummary]
-    validation: Sequence[FeedSummary]
-    steps: int
-    overlaps: Sequence[Overlap]
-    missing: Sequence[str]
-
-
-def inspect_stage(source: DataSource, stage: Stage) -> StageData:
-    """Open the data of a stage and look at it, without decoding a picture.
-
-    Raises:
-        DataError: with every problem found, one line each.
-    """
-    problems: list[str] = []
-    summaries: dict[str, list[FeedSummary]] = {"train": [], "validation": []}
-    opened: dict[str, list[tuple[str, Samples]]] = {"train": [], "validation": []}
-    missing: dict[str, None] = {}
-    for kind, feeds in (("train", stage.streams), ("validation", stage.validation)):
-        for feed in feeds:
-            try:
-                samples = source.samples(feed, validation=kind == "validation")
-            except DataError as error:
-                problems += [problem for problem in error.problems if problem not in problems]
-                continue
-            summary = summarise(feed.title, feed.task, samples, source.heads)
-            problems += _unlabelled(source.config, stage, summary, kind) or _unfit_sampler(
-                source, stage, feed
-            )
-            missing |= dict.fromkeys(f"{feed.title}: {problem}" for problem in samples.problems())
-            summaries[kind].append(summary)
-            opened[kind].append((feed.title, samples))
-    if problems:
-        raise DataError(*problems)
-    overlaps = find_overlap(opened["train"], opened["validation"])
-    sizes = [
-        (len(samples), one.batch_size)
-        for (_, samples), one in zip(opened["train"], stage.streams, strict=True)
-    ]
-    return StageData(
-        stage=stage,
-        streams=summaries["train"],
-        validation=summaries["validation"],
-        steps=epoch_steps(sizes, stage.epoch_length),
-        overlaps=overlaps,
-        missing=list(missing),
-    )
-
-
-def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[str]]:
-    """Do all that can be checked before training, short of building the network.
-
-    Returns:
-        What the data of each stage amounts to, where it could be opened; and all problems, one line each.
-    """
-    problems = [*option_lines(config), *config.model.backbone.problems()]
-    stages: list[StageData] = []
-    for stage in config.stages:
-        try:
-            stages.append(_alike(stage, stages) or inspect_stage(source, stage))
-        except DataError as error:
-            problems += error.problems
-    for data in stages:
-        problems += data.missing
-        if not data.stage.allow_overlap:
-            problems += [
-                f"stages.{data.stage.name}: {overlap}; set allow_overlap = true to train all the same"
-                for overlap in data.overlaps
-            ]
-    return stages, list(dict.fromkeys(problems))
-
-
-def _alike(stage: Stage, stages: Sequence[StageData]) -> StageData | None:
-    """The same data as in an earlier stage is not looked through again: it may be millions of samples."""
-    for data in stages:
-        other = data.stage
-        key, other_key = ((one.streams, one.validation, one.epoch_length) for one in (stage, other))
-        if key == other_key:
-            return attrs.evolve(data, stage=stage)
-    return None
-
-
 def stage_heads(config: Config, stage: Stage) -> dict[str, Head]:
     """The heads that a stage builds: tasks with outputs."""
     return {task: config.tasks[task].head for task in stage_tasks(config, stage)}
+
+
+def loss_names(config: Config, stage: Stage) -> list[str]:
+    """The losses a balancer may see: tasks with outputs, and separate combined tasks."""
+    combined = [stream.task for stream in stage.streams if config.tasks[stream.task].head.separate]
+    return [*stage_heads(config, stage), *dict.fromkeys(combined)]
 
 
 def feed_heads(config: Config, feed: Feed) -> Mapping[str, Head]:
@@ -205,7 +116,7 @@ def _check(name: str, samples: Samples, heads: Mapping[str, Head]) -> None:
             raise DataError(f"datasets.{name}: task {task!r}: {problem}")
 
 
-def _check_picture(title: str, samples: Samples, size: int) -> None:
+def check_picture(title: str, samples: Samples, size: int) -> None:
     """Look at the first sample: pictures must be as the network takes them; features may have any shape."""
     try:
         sample = samples.read([0])
@@ -215,33 +126,3 @@ def _check_picture(title: str, samples: Samples, size: int) -> None:
         raise DataError(
             f"{title!r}: pictures must be uint8 of shape {(3, size, size)} (got {tuple(sample.shape[1:])})"
         )
-
-
-def _unlabelled(config: Config, stage: Stage, summary: FeedSummary, kind: str) -> list[str]:
-    """A stream or feed without any label of its own task cannot be meant."""
-    what = "stream" if kind == "train" else "validation"
-    return [
-        f"stages.{stage.name}: {what} {summary.title!r} has no label of task {task!r}"
-        for task in own_tasks(config, summary.task)
-        if task not in summary.coverage
-        or not (summary.coverage[task].labelled or summary.coverage[task].partly)
-    ]
-
-
-def _unfit_sampler(source: DataSource, stage: Stage, feed: Feed) -> list[str]:
-    """Build a stream's sampler from its labels now, for the errors that else come when its stage begins."""
-    try:
-        if isinstance(feed, Stream):
-            source.order(feed)
-    except UserError as error:
-        return [f"stages.{stage.name}: stream {feed.title!r}: {problem}" for problem in error.problems]
-    return []
-
-
-def option_lines(config: Config) -> list[str]:
-    """Optimizers and schedulers that torch does not have, and options that they do not take."""
-    return [
-        f"stages.{stage.name}.{key}: {message}"
-        for stage in config.stages
-        for key, message in option_problems(stage)
-    ]

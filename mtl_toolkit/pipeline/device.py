@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import resource
+import os
 import sys
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 
 from ..errors import ConfigError
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most memory used so far, in bytes: of the GPU, or of this process."""
+    """The most memory used, in bytes: of the GPU since `start_measuring`, or of this process in its life."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used if sys.platform == "darwin" else used * 1024
+
+
+def start_measuring(device: torch.device) -> None:
+    """Forget a GPU's earlier peak of memory."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:
@@ -35,4 +45,10 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
         # accelerate keeps one precision per process; another run of this process may want another one.
         AcceleratorState._reset_state()
-    return Accelerator(cpu=device == "cpu", mixed_precision=wanted)
+    known = PartialState._shared_state.get("device")
+    if known is not None and device not in ("auto", known.type) and "WORLD_SIZE" not in os.environ:
+        AcceleratorState._reset_state(reset_partial_state=True)  # likewise for the device
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=wanted)
+    if device not in ("auto", accelerator.device.type):
+        raise ConfigError(f"trainer.device: accelerate chose {accelerator.device.type} (wanted {device})")
+    return accelerator

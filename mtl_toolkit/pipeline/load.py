@@ -82,11 +82,11 @@ def load_stage(path: Path | str, registry: Registry | None = None) -> TrainedSta
             task: from_plain(Head, table["head"], registry, folder)  # type: ignore[type-abstract]
             for task, table in description["tasks"].items()
         }
+        preprocessing = from_plain(Preprocessing, description["preprocessing"], registry, folder)
+        model = build_model(model_recipe, heads, preprocessing, weights=False)
     except (UserError, KeyError) as error:
         raise RunError(f"{folder / DESCRIPTION}: does not fit the installed plugins: {error}") from error
-    model = build_model(model_recipe, heads, weights=False)
     load_weights(folder, model)
-    preprocessing = from_plain(Preprocessing, description["preprocessing"], registry, folder)
     return TrainedStage(model.eval(), heads, preprocessing, description, folder)
 
 

@@ -41,6 +41,11 @@ class Recorder:
             at = (progress.epoch + 1, progress.step) if progress.step else (progress.epoch, END)
             self.job.directory.rewind_log(*at)
 
+    def start_over(self) -> None:
+        """Forget what an attempt left that ended before its first checkpoint."""
+        if self.main:
+            self.job.directory.clear()
+
     def started(self) -> None:
         """Training begins or goes on."""
         progress, job = self.trainer.progress, self.job
@@ -81,7 +86,8 @@ class Recorder:
     def improved(self, progress: Progress) -> None:
         """Keep the best weights."""
         if self.main:
-            save_checkpoint(self.job.directory.best, self.trainer.model, self._description(progress))
+            description = self._description(progress.best_epoch, progress.best_metrics)
+            save_checkpoint(self.job.directory.best, self.trainer.model, description)
 
     def save(self, progress: Progress) -> None:
         """Keep a point to go on from; the other processes wait for it."""
@@ -94,7 +100,9 @@ class Recorder:
                 self.trainer.objective,
                 scaler.state_dict() if scaler is not None else {},
             )
-            save_checkpoint(self.job.directory.last, self.trainer.model, self._description(progress), state)
+            metrics = progress.history[-1]["metrics"] if progress.history else {}
+            description = self._description(len(progress.history), metrics)
+            save_checkpoint(self.job.directory.last, self.trainer.model, description, state)
         self.job.accelerator.wait_for_everyone()
 
     def finished(self) -> None:
@@ -112,13 +120,13 @@ class Recorder:
             )
             self._notify("mtl_stage_finished", event)
 
-    def _description(self, progress: Progress) -> dict[str, Any]:
+    def _description(self, epoch: int, metrics: Mapping[str, float]) -> dict[str, Any]:
         config, stage = self.job.loaded.config, self.job.stage
         return {
             "stage": stage.name,
             "run": config.name,
-            "epoch": progress.best_epoch,
-            "metrics": progress.best_metrics,
+            "epoch": epoch,
+            "metrics": metrics,
             "versions": versions(self.job.loaded.sources()),
             **describe(config.model, stage_heads(config, stage)),
         }

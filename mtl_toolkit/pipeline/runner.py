@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import shutil
@@ -9,20 +10,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 from accelerate import Accelerator
 
+from ..checkpoint import MODEL
 from ..config import Config, Loaded, Stage, plain, recipes_in
 from ..errors import ConfigError, suggestion
+from ..files import file_digest
 from ..registry import versions
 from ..report_html import render_report
 from ..rundir import RunDirectory, differences
 from ..trainer import Progress
-from .data import DataSource, stage_heads, survey
-from .device import make_accelerator, peak_memory
+from .data import DataSource, stage_heads
+from .device import make_accelerator, peak_memory, start_measuring
 from .job import StageJob
+from .load import find_checkpoint
 from .screen import Screen
 from .stage import train_stage
+from .survey import survey
 
 # What a run may change without its stages having to be trained again.
 FREE = ("device", "workers", "log_every", "save_every", "threads")
@@ -100,7 +106,9 @@ def _run_stage(job: StageJob, record: dict[str, Any]) -> dict[str, Any]:
     if job.accelerator.is_main_process:
         job.directory.write_record({**record, "threads": torch.get_num_threads()})
     job.accelerator.wait_for_everyone()
+    start_measuring(job.accelerator.device)
     progress = train_stage(job)
+    gc.collect()
     result = _result(job, record, progress)
     if job.accelerator.is_main_process:
         job.directory.write_record({**record, "threads": torch.get_num_threads(), "result": result})
@@ -115,7 +123,7 @@ def _result(job: StageJob, record: Mapping[str, Any], progress: Progress) -> dic
         "metrics": progress.best_metrics,
         "epochs": len(progress.history),
         "seconds": round(progress.seconds, 3),
-        "samples_per_second": round(progress.samples / max(progress.seconds, 1e-9), 1),
+        "samples_per_second": round(progress.samples / max(progress.training_seconds, 1e-9), 1),
         "peak_memory_bytes": peak_memory(job.accelerator.device),
         "skipped_samples": progress.skipped,
         "data": record["data"],
@@ -141,9 +149,20 @@ def _records(loaded: Loaded, source: DataSource, accelerator: Accelerator) -> di
             "data": source.fingerprints(stage),
             "trainer": {**trainer, "processes": accelerator.num_processes},
             "plugins": {s.distribution: s.version for s in sorted({s for s in sources if s}, key=str)},
+            "files": {str(path): file_digest(path) for path in _files(config, stage)},
             "made_from": {name: _digest(records[name]) for name in _earlier(stage) if name in records},
         }
     return records
+
+
+def _files(config: Config, stage: Stage) -> list[Path]:
+    """Weights from outside the run: checkpoints of other runs, and files that the model's recipes name."""
+    earlier = {one.name for one in config.stages}
+    files = [find_checkpoint(Path(name)) / MODEL for name in _earlier(stage) if name not in earlier]
+    for recipe in recipes_in(config.model):
+        values = attrs.asdict(recipe, recurse=False).values()
+        files += [value for value in values if isinstance(value, Path) and value.is_file()]
+    return list(dict.fromkeys(files))
 
 
 def _refuse_changed(

@@ -11,12 +11,13 @@ from ..batch import Batch
 from ..checkpoint import load_weights
 from ..config import Config, Stage
 from ..data import SequentialPlan, StreamLoader, TrainPlan, augment
+from ..errors import ConfigError
 from ..metrics import FeedMetrics
-from ..model import MultiTaskModel, build_model, preprocessing_of
+from ..model import MultiTaskModel, build_model
 from ..objective import Objective, StreamTask
 from ..seeding import derive_seed
 from ..trainer import Feed, Progress, Schedule, Trainer, make_optimizer
-from .data import feed_heads, stage_heads
+from .data import feed_heads, loss_names, stage_heads
 from .job import StageJob
 from .load import find_checkpoint
 from .recorder import Recorder
@@ -35,12 +36,16 @@ def train_stage(job: StageJob) -> Progress:
     trainer.observer = recorder
     if job.directory.resumable():
         recorder.resume()
+    else:
+        recorder.start_over()
     recorder.started()
     try:
         progress = trainer.fit()
     finally:
         for loader in (trainer.loader, *(feed.loader for feed in trainer.feeds)):
             loader.close()
+        # Trainer and recorder hold each other; the network would stay on the GPU beside the next stage's.
+        trainer.observer = None
     recorder.finished()
     return progress
 
@@ -60,7 +65,7 @@ def build_trainer(job: StageJob) -> Trainer:
     return Trainer(
         model=model,
         objective=objective,
-        balancer=stage.balancer.build(loss_names(job)),
+        balancer=stage.balancer.build(loss_names(config, stage)),
         optimizer=optimizer,
         schedule=Schedule(optimizer, stage.scheduler, updates, stage.epochs),
         loader=loader,
@@ -96,26 +101,27 @@ def build_objective(config: Config, stage: Stage) -> Objective:
     """The objective of a stage, over its own tasks and the combined ones of its streams."""
     heads = dict(stage_heads(config, stage))
     heads |= {stream.task: config.tasks[stream.task].head for stream in stage.streams}
+    weight = 1.0 if stage.ground_truth_weight is None else stage.ground_truth_weight
+    taught = [task for task in heads if "" in stage.teachers or not stage.teachers or task in stage.teachers]
     return Objective(
         heads,
         [StreamTask(stream.title, stream.task) for stream in stage.streams],
         losses={task: config.tasks[task].losses for task in heads},
         extra=stage.losses,
-        ground_truth_weight=1.0 if stage.ground_truth_weight is None else stage.ground_truth_weight,
+        ground_truth_weight=dict.fromkeys(taught, weight),
         sharing=stage.sharing,
     )
-
-
-def loss_names(job: StageJob) -> list[str]:
-    """The losses a balancer may see: tasks with outputs, and separate combined tasks."""
-    config = job.loaded.config
-    combined = [s.task for s in job.stage.streams if config.tasks[s.task].head.separate]
-    return [*stage_heads(config, job.stage), *dict.fromkeys(combined)]
 
 
 def training_loader(job: StageJob) -> StreamLoader:
     """The batches of the stage's streams, on this process."""
     config, stage, accelerator = job.loaded.config, job.stage, job.accelerator
+    rows = sum(stream.batch_size // accelerator.num_processes for stream in stage.streams)
+    if accelerator.num_processes > 1 and rows < 2:
+        raise ConfigError(
+            f"stages.{stage.name}: each process needs 2 rows a step for batch statistics (got {rows}); "
+            "raise batch_size"
+        )
     plan = TrainPlan(
         [job.source.stream(stream) for stream in stage.streams],
         seed=derive_seed(config.seed, stage.name, "data"),
@@ -134,7 +140,7 @@ def validation_feeds(job: StageJob) -> list[Feed]:
         heads = feed_heads(config, validation)
         stream = job.source.validation(validation, validation.batch_size)
         plan = SequentialPlan(stream, rank=accelerator.process_index, world=accelerator.num_processes)
-        loader = StreamLoader(plan, heads, workers=_workers(job), pin_memory=_pins(job))
+        loader = StreamLoader(plan, heads, workers=_workers(job), pin_memory=_pins(job), keep_workers=False)
         metrics = {task: config.tasks[task].metrics for task in heads}
         feeds.append(Feed(loader, FeedMetrics(validation.title, heads, metrics, accelerator.device)))
     return feeds
@@ -147,7 +153,7 @@ def build_teacher(job: StageJob) -> Teachers | None:
     references = {task: job.references[name] for task, name in job.stage.teachers.items()}
     config = job.loaded.config
     heads = stage_heads(config, job.stage)
-    teachers = load_teachers(references, heads, preprocessing_of(config.model), job.loaded.registry)
+    teachers = load_teachers(references, list(heads), job.loaded.registry)
     if config.trainer.channels_last and job.accelerator.device.type != "mps":
         for teacher, _ in teachers:
             teacher.model.to(memory_format=torch.channels_last)
@@ -161,7 +167,7 @@ def preparation(job: StageJob) -> Callable[[Batch], torch.Tensor]:
 
     def prepare(batch: Batch) -> torch.Tensor:
         inputs = batch.inputs
-        if inputs.ndim == 4 and batch.noise is not None:
+        if inputs.ndim == 4 and inputs.dtype == torch.uint8 and batch.noise is not None:
             inputs = augment(inputs, batch.noise, augmentation, size)
             if channels_last:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -174,7 +180,10 @@ def _workers(job: StageJob) -> int:
     chosen = job.loaded.config.trainer.workers
     if chosen is not None:
         return chosen
-    return 0 if job.accelerator.device.type == "cpu" else min(8, os.cpu_count() or 1)
+    if job.accelerator.device.type == "cpu":
+        return 0
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, allowed // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def _pins(job: StageJob) -> bool:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..batch import HeadOutput
-from ..config import plain
-from ..errors import ConfigError, suggestion
-from ..model import Preprocessing
-from ..plugin import Head
+from ..errors import suggestion
 from ..registry import Registry
 from .load import TrainedStage, load_stage
 
@@ -49,58 +47,47 @@ class Teachers:
 
 
 def load_teachers(
-    references: Mapping[str, Path],
-    heads: Mapping[str, Head],
-    preprocessing: Preprocessing,
-    registry: Registry,
+    references: Mapping[str, Path], tasks: Sequence[str], registry: Registry
 ) -> list[tuple[TrainedStage, tuple[str, ...]]]:
-    """Load the teachers of a stage and check that they speak the student's language.
+    """Load the teachers of a stage.
 
     Args:
         references: checkpoint folders by task; '' stands for every task.
-        heads: the student's tasks.
-        preprocessing: the student's.
+        tasks: the student's tasks.
         registry: the plugins.
-
-    Raises:
-        ConfigError: if a teacher lacks a task, or its classes, bins or preprocessing differ.
     """
     tasks_of: dict[Path, list[str]] = {}
     for task, path in references.items():
-        tasks_of.setdefault(path, []).extend([task] if task else list(heads))
-    problems = []
-    teachers = []
-    for path, tasks in tasks_of.items():
-        teacher = load_stage(path, registry)
-        problems += _problems(teacher, tasks, heads, preprocessing)
-        teachers.append((teacher, tuple(tasks)))
-    if problems:
-        raise ConfigError(*problems)
-    return teachers
+        tasks_of.setdefault(path, []).extend([task] if task else tasks)
+    return [(load_stage(path, registry), tuple(taught)) for path, taught in tasks_of.items()]
 
 
-def _problems(
-    teacher: TrainedStage, tasks: Sequence[str], heads: Mapping[str, Head], preprocessing: Preprocessing
-) -> list[str]:
-    problems = []
+def misfits(
+    who: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], tasks: Sequence[str]
+) -> Iterator[str]:
+    """In what a network that teaches or starts a stage means something else: tasks, classes, preprocessing.
+
+    Args:
+        who: what messages call it.
+        theirs: what its checkpoint says of it, as `model.describe` has it.
+        ours: the same of the stage.
+        tasks: those that it must have.
+    """
     for task in tasks:
-        if task not in heads:
-            problems.append(f"teacher of task {task!r}: the student does not train it")
-        elif task not in teacher.heads:
-            near = suggestion(task, teacher.heads)
-            problems.append(f"teacher {teacher.path}: has no task {task!r}{near}; or name a teacher per task")
+        if task not in ours["tasks"]:
+            yield f"{who}: the stage does not train task {task!r}"
+        elif task not in theirs["tasks"]:
+            yield f"{who}: has no task {task!r}{suggestion(task, theirs['tasks'])}"
         else:
-            theirs, ours = teacher.description["tasks"][task]["meaning"], heads[task].meaning()
-            problems += [
-                f"teacher {teacher.path}: task {task!r} has {key} {theirs.get(key)!r}, "
-                f"the student {ours.get(key)!r}"
-                for key in dict.fromkeys([*theirs, *ours])
-                if theirs.get(key) != ours.get(key)
-            ]
-    theirs, ours = plain(teacher.preprocessing), plain(preprocessing)
-    problems += [
-        f"teacher {teacher.path}: preprocessing {key} is {theirs[key]!r}, the student's {ours[key]!r}"
-        for key in ours
-        if theirs.get(key) != ours[key]
-    ]
-    return problems
+            known, wanted = (side["tasks"][task]["meaning"] for side in (theirs, ours))
+            yield from (
+                f"{who}: task {task!r} has {key} {known.get(key)!r}, the stage {wanted.get(key)!r}"
+                for key in dict.fromkeys([*known, *wanted])
+                if known.get(key) != wanted.get(key)
+            )
+    known, wanted = theirs["preprocessing"], ours["preprocessing"]
+    yield from (
+        f"{who}: preprocessing {key} is {known.get(key)!r}, the stage's {wanted[key]!r}"
+        for key in wanted
+        if known.get(key) != wanted[key]
+    )

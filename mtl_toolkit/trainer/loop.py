@@ -112,6 +112,7 @@ class Trainer:
     stop: Callable[[], int] = lambda: 0
     progress: Progress = attrs.field(factory=Progress)
     accelerator: Accelerator = attrs.field(factory=Accelerator)
+    _hosts: Any = attrs.field(default=None, init=False)
 
     def fit(self) -> Progress:
         """Train to the end, or until patience runs out.
@@ -120,7 +121,7 @@ class Trainer:
             Interrupted: if `stop` asked for it, after saving.
             RunError: if the loss is not finite or a sample cannot be read.
         """
-        with torch.random.fork_rng(devices=self._devices()):
+        with torch.random.fork_rng(devices=self._devices()), distributed.host_group() as self._hosts:
             while not self.progress.finished:
                 self._train_epoch()
                 self._finish_epoch(self._validate())
@@ -149,7 +150,7 @@ class Trainer:
             if update and (stop or self._saves(steps)):
                 started = self._pause(pending, started, stop)
         self._fetch(pending, steps)
-        progress.seconds += time.perf_counter() - started
+        self._clock(started)
 
     def _forward_backward(self, batch: Batch, sizes: Sequence[tuple[int, ...]]) -> Losses:
         inputs = self.prepare(batch)
@@ -229,7 +230,7 @@ class Trainer:
         if better:
             progress.best_epoch, progress.best_score, progress.best_metrics = number, score, metrics
         if self.schedule:
-            self.schedule.epoch_done(score)
+            self.schedule.epoch_done(score if self.select else None)
         stale = self.patience is not None and progress.stale_epochs >= self.patience
         progress.finished = number >= self.epochs or stale
         progress.next_epoch()
@@ -242,23 +243,33 @@ class Trainer:
     def _batches(self, epoch: int, start: int) -> Iterator[tuple[Batch, list[tuple[int, ...]], int]]:
         """Batches on the device; with several processes, the rows of each rank, and any rank's stop."""
         for batch in self.loader.epoch(epoch, start):
-            if not len(batch):
-                raise RunError(f"none of the {batch.skipped} samples of a step can be read")
             if self.accelerator.num_processes > 1:
-                whole, sizes, stop = distributed.gather_batch(batch, self.stop())
+                whole, sizes, stop = distributed.gather_batch(batch, self.stop(), self._hosts)
+                # Every rank raises, or the others would wait for the one without rows.
+                for rank, rows in enumerate(sizes):
+                    if not sum(rows):
+                        raise RunError(f"none of the samples of a step can be read by process {rank}")
                 yield whole.to(self.accelerator.device), sizes, stop
             else:
+                if not len(batch):
+                    raise RunError(f"none of the {batch.skipped} samples of a step can be read")
                 yield batch.to(self.accelerator.device), [], self.stop()
 
     def _pause(self, pending: PendingTerms, started: float, stop: int) -> float:
         """Save a point to go on from, and stop there if asked to."""
         self._fetch(pending, len(self.loader))
-        self.progress.seconds += time.perf_counter() - started
+        self._clock(started)
         if self.observer:
             self.observer.save(self.progress)
         if stop:
             raise Interrupted(stop)
         return time.perf_counter()
+
+    def _clock(self, started: float) -> None:
+        """Add the time since `started` to that of training."""
+        taken = time.perf_counter() - started
+        self.progress.seconds += taken
+        self.progress.training_seconds += taken
 
     def _check_stop(self) -> None:
         """Stop during validation; the epoch's training is saved, and validation is done again.
@@ -278,8 +289,7 @@ class Trainer:
             self.observer.log(self.progress, self.progress.take_recent(), self._rates())
 
     def _fetches(self) -> bool:
-        every = 1 if self.accelerator.device.type == "cpu" else self.log_every
-        return self.progress.step % every == 0 or self.progress.step % self.log_every == 0
+        return self.accelerator.device.type == "cpu" or self.progress.step % self.log_every == 0
 
     def _saves(self, steps: int) -> bool:
         inside = self.progress.step < steps

@@ -28,6 +28,7 @@ class Progress:
         sums: per term, the sum and the count of its values in this epoch.
         recent: the same since the last log line.
         seconds: time spent in training and validation.
+        training_seconds: time spent in training.
         samples: rows trained on.
         skipped: rows left out because they could not be read.
         finished: whether the stage is done.
@@ -43,6 +44,7 @@ class Progress:
     sums: dict[str, list[float]] = attrs.field(factory=dict)
     recent: dict[str, list[float]] = attrs.field(factory=dict)
     seconds: float = 0.0
+    training_seconds: float = 0.0
     samples: int = 0
     skipped: int = 0
     finished: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ class Schedule:
         if self.per == "step":
             self._advance(None)
 
-    def epoch_done(self, score: float) -> None:
+    def epoch_done(self, score: float | None) -> None:
         """Tell it of an epoch and its score."""
         if self.per == "epoch":
             self._advance(score)
@@ -60,7 +61,7 @@ class Schedule:
         """Go on from a saved state; the learning rates come with the optimizer."""
         self._done, self._target = state["done"], list(state["target"])
         if self._scheduler:
-            self._scheduler.load_state_dict(state["scheduler"])
+            self._scheduler.load_state_dict(_restored(state["scheduler"], self._scheduler.state_dict()))
 
     def _advance(self, score: float | None) -> None:
         self._done += 1
@@ -69,7 +70,8 @@ class Schedule:
         elif self._done == self.warmup:
             self._set(self._target)
         elif isinstance(self._scheduler, lr_scheduler.ReduceLROnPlateau):
-            self._scheduler.step(score if score is not None else 0.0)
+            if score is not None:
+                self._scheduler.step(score)
         elif self._scheduler:
             self._scheduler.step()
 
@@ -81,6 +83,14 @@ class Schedule:
     def _set(self, rates: list[float]) -> None:
         for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
+
+
+def _restored(saved: Mapping[str, Any], mine: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's saved state; what JSON only wrote otherwise (keys that are numbers, tuples) as it was."""
+    return {
+        key: mine[key] if key in mine and json.loads(json.dumps(mine[key])) == value else value
+        for key, value in saved.items()
+    }
 
 
 def make_optimizer(
@@ -113,6 +123,16 @@ def option_problems(stage: config.Stage) -> Iterator[tuple[str, str]]:
         yield from _unknown(f"optimizer.{part}", optimizer.type, optimizer_class, options)
     if scheduler.type is not None:
         yield from _table_problems("scheduler", scheduler.type, scheduler_class, scheduler.options)
+        yield from _plateau_problems(stage)
+
+
+def _plateau_problems(stage: config.Stage) -> Iterator[tuple[str, str]]:
+    """ReduceLROnPlateau looks at the score, which there is once an epoch."""
+    if str(stage.scheduler.type).lower() == lr_scheduler.ReduceLROnPlateau.__name__.lower():
+        if stage.scheduler.per != "epoch":
+            yield "scheduler.per", "must be 'epoch' for ReduceLROnPlateau, which watches the epochs' score"
+        if not stage.select:
+            yield "scheduler.type", "ReduceLROnPlateau watches the score, but the stage has no validation"
 
 
 def _table_problems(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Categorical
@@ -43,7 +42,10 @@ class BinnedRegression(AxesHead):
 
     def bin_of(self, targets: Tensor) -> Tensor:
         """The bin each value falls in, edges found in float64: int64, the shape of the targets."""
-        edges = torch.as_tensor(np.linspace(*self.range, self.bins + 1), device=targets.device)
+        # As numpy's linspace has them, but made on the device: a copy from the host would wait for it.
+        low, high = self.range
+        edges = torch.arange(self.bins + 1, dtype=torch.float64, device=targets.device)
+        edges = edges * ((high - low) / self.bins) + low
         return (torch.bucketize(targets.double(), edges, right=True) - 1).clamp(0, self.bins - 1)
 
     def build(self, features: int) -> HeadLayers:

@@ -31,7 +31,8 @@ class Hdf5(Dataset):
     labels: Mapping[str, str] = attrs.field(
         factory=dict,
         metadata={
-            "doc": "the stored label of each task, by task name; by default the head's own name for it"
+            "doc": "the stored label of each task, by task name; by default the head's own name for it",
+            "keys": "tasks",
         },
     )
     drop_classes: tuple[str, ...] = attrs.field(

@@ -47,7 +47,7 @@ class ImageCsv(Dataset):
         default="stop", metadata={"doc": "what to do about a picture that cannot be read"}
     )
     labels: Mapping[str, LabelColumns] = attrs.field(
-        factory=dict, metadata={"doc": "the columns of each task's label, by task name"}
+        factory=dict, metadata={"doc": "the columns of each task's label, by task name", "keys": "tasks"}
     )
 
     def build(self, facts: DataFacts) -> CsvSamples:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import attrs
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl_toolkit import ConfigError, Head, HeadOutput, Loss, hookimpl
 from mtl_toolkit.validators import above, at_least, between, each
@@ -44,20 +44,35 @@ class CrossEntropy(Loss):
             raise ConfigError(
                 f"cross-entropy: class_weights must have {classes} values (got {len(self.class_weights)})"
             )
-        weights = torch.tensor(self.class_weights, dtype=torch.float32) if self.class_weights else None
+        return _WeightedCrossEntropy(self.class_weights, self.label_smoothing)
 
-        def loss(output: HeadOutput, target: Tensor, mask: Tensor) -> Tensor:
-            rows = mask if mask.ndim == 1 else mask.all(1)
-            losses = F.cross_entropy(
-                blank(output.values, rows),
-                blank(target, rows),
-                weight=None if weights is None else weights.to(output.values.device),
-                label_smoothing=self.label_smoothing,
-                reduction="none",
-            )
-            return masked_mean(losses[:, None], rows[:, None])
 
-        return loss
+class _Weighted(nn.Module):
+    """Holds weights where the objective is, so that no step copies them to the device."""
+
+    weights: Tensor | None
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        super().__init__()
+        held = torch.tensor(weights, dtype=torch.float32) if weights else None
+        self.register_buffer("weights", held, persistent=False)
+
+
+class _WeightedCrossEntropy(_Weighted):
+    def __init__(self, weights: Sequence[float], label_smoothing: float) -> None:
+        super().__init__(weights)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, output: HeadOutput, target: Tensor, mask: Tensor) -> Tensor:
+        rows = mask if mask.ndim == 1 else mask.all(1)
+        losses = F.cross_entropy(
+            blank(output.values, rows),
+            blank(target, rows),
+            weight=self.weights,
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+        return masked_mean(losses[:, None], rows[:, None])
 
 
 @attrs.frozen(kw_only=True)
@@ -153,18 +168,15 @@ class BinaryCrossEntropy(Loss):
                 f"binary-cross-entropy: positive_weights must have {units} values "
                 f"(got {len(self.positive_weights)})"
             )
-        weights = torch.tensor(self.positive_weights, dtype=torch.float32) if self.positive_weights else None
+        return _WeightedBinaryCrossEntropy(self.positive_weights)
 
-        def loss(output: HeadOutput, target: Tensor, mask: Tensor) -> Tensor:
-            losses = F.binary_cross_entropy_with_logits(
-                blank(output.values, mask),
-                blank(target, mask),
-                pos_weight=None if weights is None else weights.to(output.values.device),
-                reduction="none",
-            )
-            return masked_mean(losses, mask)
 
-        return loss
+class _WeightedBinaryCrossEntropy(_Weighted):
+    def forward(self, output: HeadOutput, target: Tensor, mask: Tensor) -> Tensor:
+        losses = F.binary_cross_entropy_with_logits(
+            blank(output.values, mask), blank(target, mask), pos_weight=self.weights, reduction="none"
+        )
+        return masked_mean(losses, mask)
 
 
 def concordance_loss(estimate: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class AxesHead(LayeredHead):
 
     def default_selection(self) -> Mapping[str, float]:
         """The sum of the axes' CCC."""
-        return {f"ccc_{axis}": 1.0 for axis in self.axes}
+        return {f"ccc_{axis}": 1.0 for axis in self.axes} if len(self.axes) > 1 else {"ccc": 1.0}
 
 
 @attrs.frozen(kw_only=True)

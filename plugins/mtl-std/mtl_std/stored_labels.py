@@ -80,8 +80,11 @@ def target_values(stored: StoredLabels, head: Head, dropped: Collection[str] = (
     if kind == "class":
         return class_ids(values, stored.classes, head.meaning()["classes"], dropped)
     wanted = tuple(head.meaning()["classes"]) if kind == "shares" else head.units
+    if kind == "shares":
+        check_classes(stored.classes, wanted, dropped)
     values = named_columns(values, stored.classes or stored.units, wanted)
     if kind == "shares":
+        values[:, [name in dropped for name in wanted]] = 0
         return shares(values)
     if kind == "yes-no":
         return values
@@ -98,6 +101,15 @@ def check_range(values: np.ndarray, span: tuple[float, float] | None) -> None:
         raise ValueError(f"must lie in the stored range [{span[0]:g}, {span[1]:g}] (got {wrong[0]:g})")
 
 
+def check_classes(stored: Sequence[str], wanted: Sequence[str], dropped: Collection[str]) -> None:
+    """Raise a ValueError for a stored class that the task lacks and that is not to be dropped."""
+    for name in stored:
+        if name not in wanted and name not in dropped:
+            raise ValueError(
+                f"the task has no class {name!r}{nearest(name, wanted)} (drop_classes leaves its labels out)"
+            )
+
+
 def class_ids(
     values: np.ndarray, stored: Sequence[str], wanted: Sequence[str], dropped: Collection[str]
 ) -> np.ndarray:
@@ -106,11 +118,7 @@ def class_ids(
         raise ValueError(
             f"must be class ids [samples] with class names (got {values.shape}, {len(stored)} names)"
         )
-    for name in stored:
-        if name not in wanted and name not in dropped:
-            raise ValueError(
-                f"the task has no class {name!r}{nearest(name, wanted)} (drop_classes leaves its labels out)"
-            )
+    check_classes(stored, wanted, dropped)
     present = ~np.isnan(values)
     ids = values[present]
     wrong = ids[(ids < 0) | (ids >= len(stored)) | (ids != np.floor(ids))]

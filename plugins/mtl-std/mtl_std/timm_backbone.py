@@ -45,20 +45,26 @@ class Timm(Backbone):
 
     def problems(self) -> list[str]:
         """An unknown model, weights that do not exist, or two sources of weights."""
+        return [*self._name_problems(), *self._weight_problems()]
+
+    def _name_problems(self) -> list[str]:
         import timm
 
-        problems = []
         name, _, tag = self.model.partition(".")
         has_weights = timm.models.is_model_pretrained(self.model)
         if not timm.is_model(name):
             near = suggestion(name, timm.list_models())
-            problems.append(f"model.backbone.name: timm has no model {name!r}{near}")
-        elif tag and not has_weights:
+            return [f"model.backbone.name: timm has no model {name!r}{near}"]
+        if tag and not has_weights:
             tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
             near = suggestion(tag, tags)
-            problems.append(f"model.backbone.name: timm has no weights {tag!r} of {name!r}{near}")
-        elif self.pretrained and not has_weights:
-            problems.append(f"model.backbone.pretrained: timm has no weights of {name!r}")
+            return [f"model.backbone.name: timm has no weights {tag!r} of {name!r}{near}"]
+        if self.pretrained and not has_weights:
+            return [f"model.backbone.pretrained: timm has no weights of {name!r}"]
+        return []
+
+    def _weight_problems(self) -> list[str]:
+        problems = []
         if self.weights is not None and not self.weights.is_file():
             problems.append(f"model.backbone.weights: no such file (got '{self.weights}')")
         if self.weights is not None and self.pretrained:
@@ -71,7 +77,7 @@ class Timm(Backbone):
         Raises:
             ConfigError: if the model is unknown, its weights do not fit, or the hub cannot be reached.
         """
-        if problems := self.problems():
+        if problems := self.problems() if weights else self._name_problems():
             raise ConfigError(*problems)
         network = self._create(image_size, pretrained=weights and self.pretrained)
         if weights and self.weights is not None:
@@ -153,14 +159,15 @@ def load_weights(network: nn.Module, path: Path) -> None:
     tensors = _read(path)
     wanted = network.state_dict()
     fitting = {key: tensors[name] for name in tensors if (key := _without_prefix(name, wanted)) in wanted}
-    missing = sorted(set(wanted) - set(fitting))
+    # Counts of batches, which other frameworks' files lack, matter only where momentum is None.
+    missing = sorted(key for key in set(wanted) - set(fitting) if not key.endswith("num_batches_tracked"))
     wrong = sorted(key for key, tensor in fitting.items() if tensor.shape != wanted[key].shape)
     if missing or wrong:
         raise ConfigError(
             f"model.backbone.weights: {path.name} does not fit: {len(missing)} tensors are missing, "
             f"{len(wrong)} have another shape (such as {(wrong + missing)[0]!r})"
         )
-    network.load_state_dict(fitting)
+    network.load_state_dict(fitting, strict=False)
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
