@@ -1,0 +1,1 @@
+"""The affect databases, each in its own layout."""
