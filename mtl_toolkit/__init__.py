@@ -48,10 +48,10 @@ if TYPE_CHECKING:
         Metric,
         Recipe,
         Sampler,
-        Samples,
         TeacherLoss,
     )
     from .registry import Registry
+    from .samples import Samples
     from .trainer import Feed, Interrupted, Progress, Trainer
 
 __all__ = [
@@ -157,10 +157,10 @@ _MODULES = {
         "Metric",
         "Recipe",
         "Sampler",
-        "Samples",
         "TeacherLoss",
     ),
     "registry": ("Registry",),
+    "samples": ("Samples",),
     "trainer": ("Feed", "Interrupted", "Progress", "Trainer"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

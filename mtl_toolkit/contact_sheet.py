@@ -10,7 +10,8 @@ import numpy as np
 
 from .errors import DataError, UnreadableSampleError, suggestion
 from .files import replacing_file
-from .plugin import Head, Samples
+from .plugin import Head
+from .samples import Samples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

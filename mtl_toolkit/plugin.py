@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 import numpy as np
 
 from .errors import ConfigError
+from .samples import Samples
 from .validators import at_least
 
 if TYPE_CHECKING:
@@ -21,10 +23,9 @@ if TYPE_CHECKING:
     from torch.distributions import Distribution
     from torchmetrics import Metric as LiveMetric
 
-    from .batch import HeadOutput, Labels, Sample
+    from .batch import HeadOutput, Labels
 
     LiveLoss = Callable[[HeadOutput, Any, Tensor], Tensor]
-    Indices = Sequence[int] | np.ndarray
 
 
 @attrs.frozen(kw_only=True)
@@ -200,69 +201,6 @@ class DataFacts:
     validation: bool = False
 
 
-class Samples(abc.ABC):
-    """A live dataset: samples by index, and all labels without decoding a picture."""
-
-    on_error: Literal["stop", "skip"] = "stop"
-
-    @abc.abstractmethod
-    def __len__(self) -> int:
-        """Number of samples."""
-
-    @abc.abstractmethod
-    def labels(self) -> Mapping[str, Labels]:
-        """The labels by task, for the tasks that the dataset knows."""
-
-    @abc.abstractmethod
-    def read(self, indices: Indices) -> Tensor:
-        """Read the inputs of some samples: [len(indices), ...], for pictures uint8 [n, 3, size, size].
-
-        Raises:
-            UnreadableSampleError: if one cannot be read; the message names it.
-        """
-
-    def id(self, index: int) -> str:
-        """Name a sample in messages and logs."""
-        return str(index)
-
-    def skips(self, index: int) -> bool:
-        """Whether a sample that cannot be read is passed over and counted, not an error."""
-        return self.on_error == "skip"
-
-    def column(self, name: str) -> np.ndarray | None:
-        """A column of facts about all samples, or None where there is none.
-
-        `file` (whole paths) and `group` (identity, video) are used to find what training and validation
-        share, so they must mean the same in two datasets: write in front of a group what it belongs to. An
-        empty value is none. `video` and `frame` (int64) say where in which sequence a sample stands.
-        """
-        return None
-
-    def problems(self) -> list[str]:
-        """Look for what would fail while reading (missing files), without reading it."""
-        return []
-
-    def counts(self) -> Mapping[str, int]:
-        """What was left out or found odd while opening, for people: number by description."""
-        return {}
-
-    def __getitem__(self, index: int) -> Sample:
-        """One sample, with the labels that are there."""
-        import torch
-
-        from .batch import Sample
-
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        present = {task: label for task, label in self.labels().items() if label.valid[index].any()}
-        return Sample(
-            inputs=self.read([index])[0],
-            targets={task: torch.as_tensor(label.values[index]) for task, label in present.items()},
-            masks={task: torch.as_tensor(label.valid[index]) for task, label in present.items()},
-            id=self.id(index),
-        )
-
-
 @attrs.frozen(kw_only=True)
 class Dataset(Recipe):
     """Where samples come from."""
@@ -279,6 +217,43 @@ class Dataset(Recipe):
         Raises:
             DataError: if files or columns are missing or labels are out of range.
         """
+
+    @classmethod
+    def write(
+        cls,
+        path: Path,
+        samples: Samples,
+        heads: Mapping[str, Head],
+        *,
+        size: int,
+        quality: int = 95,
+        workers: int = 0,
+        origin: Mapping[str, Any] | None = None,
+        progress: Callable[[int], None] = lambda _done: None,
+    ) -> int:
+        """Write samples to a file that this dataset reads.
+
+        The file appears when it is complete; one that is there stays until then. A write that was cut short
+        goes on when it is called again with equal arguments.
+
+        Args:
+            path: the file.
+            samples: pictures, uint8 [n, 3, size, size], and their labels.
+            heads: the tasks whose labels are written, each in the head's own terms.
+            size: side of the pictures in pixels.
+            quality: of JPEG, from 1 to 100.
+            workers: processes that read and encode; 0 does it in the calling process.
+            origin: what the samples were made from, in plain JSON types; kept in the file.
+            progress: told the number of samples done.
+
+        Returns:
+            The number of samples written: those that cannot be read and may be skipped are left out.
+
+        Raises:
+            ConfigError: if this dataset writes no files.
+            UserError: if a sample cannot be read, or the file cannot be written.
+        """
+        raise ConfigError(f"dataset {cls.name!r} writes no files")
 
 
 @attrs.frozen(kw_only=True)

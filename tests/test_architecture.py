@@ -30,6 +30,7 @@ READING_ORDER = (
     "batch",
     "validators",
     "fields",
+    "samples",
     "plugin",
     "hookspecs",
     "entrypoints",

@@ -14,7 +14,7 @@ COMMANDS = {
     "run": "Train the stages of a configuration.",
     "check": "Look at a configuration and its data, without training.",
     "plugins": "List the plugins that are installed, or describe one.",
-    "data": "Look at datasets.",
+    "data": "Look at datasets, and pack them into one file each.",
 }
 
 

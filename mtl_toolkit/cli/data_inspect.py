@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .datasets import chosen_datasets, from_config, from_plugin, names_file
+from .datasets import chosen_datasets, config_dataset, names_file, plugin_dataset
 from .options import config_options, load, picture_name
 
 if TYPE_CHECKING:
     from ..config import Loaded
     from ..data import Description
-    from ..plugin import DataFacts, Samples
+    from ..plugin import DataFacts
+    from ..samples import Samples
 
 Opened = dict[str, tuple["Samples", "DataFacts"]]
 
@@ -72,11 +73,14 @@ def _open(
     config: Path, overrides: tuple[str, ...], disabled: tuple[str, ...], dataset: str | None
 ) -> tuple[Opened, list[str]]:
     """The datasets asked for, by name, and what training and validation share."""
+    from ..registry import Registry
+
     if not names_file(config):
-        return {str(config): from_plugin(str(config), overrides, disabled, 96)}, []
+        chosen = plugin_dataset(Registry.load(disabled), str(config), overrides, 96)
+        return {str(config): (chosen.open(), chosen.facts)}, []
     loaded = load(config, overrides, disabled)
-    names = chosen_datasets(loaded, config.name, dataset)
-    opened = {name: from_config(loaded, name) for name in names}
+    found = {name: config_dataset(loaded, name) for name in chosen_datasets(loaded, config.name, dataset)}
+    opened = {name: (chosen.open(), chosen.facts) for name, chosen in found.items()}
     return opened, [] if dataset else _shared(loaded, opened)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from .datasets import chosen_datasets, from_config, from_plugin, names_file
-from .options import config_options, load, picture_name
+from .datasets import choose
+from .options import config_options, picture_name
 
 
 @click.command()
@@ -49,16 +49,9 @@ def preview(
     --set, as in --set samples=100.
     """
     from ..contact_sheet import draw_sheet, pick
-    from ..errors import UserError
 
-    if names_file(config):
-        loaded = load(config, overrides, disabled)
-        names = chosen_datasets(loaded, config.name, dataset)
-        if len(names) > 1:
-            raise UserError(f"{config.name}: name the DATASET to draw; there are: {', '.join(names)}")
-        samples, facts = from_config(loaded, names[0], size)
-    else:
-        samples, facts = from_plugin(str(config), overrides, disabled, size or 96)
-    chosen = pick(samples, facts.tasks, count=count, columns=columns, by=by, seed=seed)
-    draw_sheet(samples, facts.tasks, chosen, columns=columns, path=output)
-    click.echo(f"{output}: {len(chosen)} of {len(samples):,} samples")
+    chosen = choose(config, dataset, overrides, disabled, size=size, purpose="draw")
+    samples, heads = chosen.open(), chosen.facts.tasks
+    indices = pick(samples, heads, count=count, columns=columns, by=by, seed=seed)
+    draw_sheet(samples, heads, indices, columns=columns, path=output)
+    click.echo(f"{output}: {len(indices)} of {len(samples):,} samples")

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import attrs
 import numpy as np
 
-from ..plugin import Head, Samples
+from ..plugin import Head
+from ..samples import Samples
 from .inspect import Coverage, column_values, fingerprint, summarise
 from .samples import column_bytes
 

@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from ..plugin import Head, Samples
+from ..plugin import Head
+from ..samples import Samples
 from .samples import column_bytes
 
 BLOCK = 65536  # values of a column that are Python objects at a time

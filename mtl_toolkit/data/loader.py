@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..batch import Batch, Labels
-from ..errors import RunError, UnreadableSampleError, UserError
-from ..plugin import Head, Samples
+from ..errors import RunError, UserError
+from ..plugin import Head
+from ..samples import Samples
 from .samples import CachedSamples
 from .streams import LiveStream, Plan
 
@@ -96,7 +97,7 @@ def collate(
     Raises:
         UserError: if a sample cannot be read otherwise, or the streams' inputs differ in shape.
     """
-    pieces = [_read(stream.samples, wanted) for stream, wanted in zip(streams, indices, strict=True)]
+    pieces = [stream.samples.read_or_skip(wanted) for stream, wanted in zip(streams, indices, strict=True)]
     kept = [wanted[keep] for wanted, (_, keep) in zip(indices, pieces, strict=True)]
     targets, masks = _labels(streams, kept, heads)
     names = tuple(
@@ -150,27 +151,6 @@ def _drawn_elsewhere(_generator: np.random.Generator) -> np.ndarray:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def _read(samples: Samples, indices: np.ndarray) -> tuple[Tensor | None, np.ndarray]:
-    """Read some samples; those that may be skipped and cannot be read are left out of the kept rows."""
-    everything = np.arange(len(indices))
-    if not len(indices):
-        return None, everything
-    try:
-        return samples.read(indices), everything
-    except UnreadableSampleError:
-        if not any(samples.skips(int(index)) for index in indices):
-            raise
-    rows, kept = [], []
-    for place, index in enumerate(indices):
-        try:
-            rows.append(samples.read([index]))
-            kept.append(place)
-        except UnreadableSampleError:
-            if not samples.skips(int(index)):
-                raise
-    return (torch.cat(rows) if rows else None), np.asarray(kept, dtype=np.int64)
 
 
 def _side_by_side(streams: Sequence[LiveStream], pieces: Sequence[Tensor | None]) -> Tensor:

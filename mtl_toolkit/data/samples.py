@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..batch import Labels
 from ..errors import DataError, RunError, UnreadableSampleError
-from ..plugin import Samples
+from ..samples import Samples
 
 
 class TensorSamples(Samples):
@@ -115,9 +115,13 @@ class ConcatSamples(Samples):
 
     def column(self, name: str) -> np.ndarray | None:
         """The column over all parts, empty for those that lack it; None where all do."""
-        found = [part.column(name) for part in self.parts]
-        if all(column is not None and column.dtype.kind in "iu" for column in found):
-            return np.concatenate(found)
+        numbers = [
+            column
+            for column in (part.column(name) for part in self.parts)
+            if column is not None and column.dtype.kind in "iu"
+        ]
+        if len(numbers) == len(self.parts):
+            return np.concatenate(numbers)
         columns = [column_bytes(part, name) for part in self.parts]
         if all(column is None for column in columns):
             return None

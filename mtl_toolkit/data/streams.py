@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from ..errors import DataError
-from ..plugin import Samples
+from ..samples import Samples
 
 NOISE = 16  # random numbers a row gets for its augmentation
 

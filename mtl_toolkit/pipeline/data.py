@@ -15,7 +15,8 @@ from ..data import (
     fingerprint,
 )
 from ..errors import DataError, UnreadableSampleError
-from ..plugin import DataFacts, Head, Samples
+from ..plugin import DataFacts, Head
+from ..samples import Samples
 
 
 class DataSource:

@@ -13,7 +13,7 @@ from ..config import Config, Feed, Stage, Stream, own_tasks
 from ..data import FeedSummary, Overlap, epoch_steps, find_overlap, summarise
 from ..errors import DataError, UserError
 from ..model import describe
-from ..plugin import Samples
+from ..samples import Samples
 from ..trainer import option_problems
 from .data import DataSource, check_picture, loss_names, stage_heads
 from .load import find_checkpoint

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import attrs
 import numpy as np
-import torch
-from torch import Tensor
 
-from mtl_toolkit import DataError, DataFacts, Dataset, Head, Labels, Samples, hookimpl
+from mtl_toolkit import DataError, DataFacts, Dataset, Head, Samples, hookimpl
 from mtl_toolkit.validators import unique
 
 from .cells import Cells, ProblemList, nearest
-from .packed import PackedFile, PictureBytes, open_packed
-from .pictures import decode_sample, square
+from .pack_samples import pack_samples
+from .packed import BLOCK, PackedFile, chosen, open_packed
+from .packed_samples import PackedSamples
 from .stored_labels import StoredLabels, check_dropped, task_labels
 from .where import DOC as WHERE
 from .where import check_where, parse_where, select_rows
@@ -51,24 +50,57 @@ class Hdf5(Dataset):
         Raises:
             DataError: if the file is missing, damaged, of another format, or does not fit the tasks.
         """
+        source = str(self.path)
         with open_packed(self.path) as file:
             pictures = file.pictures()
             rows = self._rows(file)
+            pictures = pictures.take(rows)
             stored = self._stored(file, facts.tasks)
-            columns = {name: file.column(name) for name in file.columns()}
-        check_dropped(self.drop_classes, stored.values(), str(self.path))
-        return PackedSamples(
-            pictures.take(rows),
-            {
+            check_dropped(self.drop_classes, stored.values(), source)
+            labels = {
                 task: task_labels(
-                    task, facts.tasks[task], found, rows, dropped=self.drop_classes, source=str(self.path)
+                    task, facts.tasks[task], found, rows, dropped=self.drop_classes, source=source
                 )
                 for task, found in stored.items()
-            },
-            {name: column[rows] for name, column in columns.items() if column is not None},
+            }
+            ids = file.column("id")
+        return PackedSamples(
+            self.path.absolute(),
+            rows,
+            pictures=pictures,
+            labels=labels,
+            ids=None if ids is None else chosen(ids, rows),
             size=facts.image_size,
             on_error=self.on_error,
-            folder=str(self.path.absolute().parent),
+        )
+
+    @classmethod
+    def write(
+        cls,
+        path: Path,
+        samples: Samples,
+        heads: Mapping[str, Head],
+        *,
+        size: int,
+        quality: int = 95,
+        workers: int = 0,
+        origin: Mapping[str, Any] | None = None,
+        progress: Callable[[int], None] = lambda _done: None,
+    ) -> int:
+        """Pack samples into one file, with JPEG pictures.
+
+        Raises:
+            UserError: if labels cannot be stored, a sample cannot be read, or the file cannot be written.
+        """
+        return pack_samples(
+            path,
+            samples,
+            heads,
+            size=size,
+            quality=quality,
+            workers=workers,
+            origin=origin,
+            progress=progress,
         )
 
     def _rows(self, file: PackedFile) -> np.ndarray:
@@ -81,10 +113,12 @@ class Hdf5(Dataset):
             if stored is None:
                 problems.add(f"there is no column {rule.column!r}{nearest(rule.column, file.columns())}")
             else:
-                texts = [text.decode(errors="replace").strip() for text in stored.tolist()]
-                columns[rule.column] = Cells(rule.column, np.arange(len(file)), texts)
+                columns[rule.column] = stored
         problems.check()
-        keep = select_rows(rules, columns, problems) if rules else np.ones(len(file), np.bool_)
+        keep = np.ones(len(file), np.bool_)
+        for start in range(0, len(file) if rules else 0, BLOCK):
+            cells = {name: _cells(name, column, start) for name, column in columns.items()}
+            keep[start : start + BLOCK] = select_rows(rules, cells, problems)
         problems.check()
         if not keep.any():
             raise DataError(f"{self.path}: no sample is left by `where`, of {len(file)} in the file")
@@ -99,64 +133,14 @@ class Hdf5(Dataset):
         }
 
 
-class PackedSamples(Samples):
-    """The pictures of a packed file; they are decoded when they are read."""
-
-    def __init__(
-        self,
-        pictures: PictureBytes,
-        labels: Mapping[str, Labels],
-        columns: Mapping[str, np.ndarray],
-        *,
-        size: int,
-        on_error: Literal["stop", "skip"],
-        folder: str,
-    ) -> None:
-        self.on_error = on_error
-        self._folder = folder
-        self._pictures = pictures
-        self._labels = labels
-        self._columns = columns
-        self._size = size
-
-    def __len__(self) -> int:
-        return len(self._pictures.starts)
-
-    def labels(self) -> Mapping[str, Labels]:
-        """The labels by task."""
-        return self._labels
-
-    def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
-        """Read pictures, in the order they lie in the file: uint8 [len(indices), 3, size, size].
-
-        Raises:
-            UnreadableSampleError: if one cannot be read; the message names it.
-        """
-        wanted = np.asarray(indices)
-        order = np.argsort(self._pictures.starts[wanted], kind="stable")
-        pictures = torch.empty((len(wanted), 3, self._size, self._size), dtype=torch.uint8)
-        for place, encoded in zip(order, self._pictures.read(wanted[order]), strict=True):
-            name = f"{self._pictures.path}: {self.id(wanted[place])}"
-            pictures[place] = square(decode_sample(encoded, name), self._size)
-        return pictures
-
-    def id(self, index: int) -> str:
-        """The stored id, or the sample's number among those chosen."""
-        if "id" not in self._columns:
-            return str(index)
-        return bytes(self._columns["id"][index]).decode(errors="replace")
-
-    def column(self, name: str) -> np.ndarray | None:
-        """The columns of text that are stored, as bytes [samples].
-
-        `file` is the id, and like `group` it stands under its `source`, or under the pack's folder where
-        none is stored: other databases may use the same names.
-        """
-        found = self._columns.get("id" if name == "file" else name)
-        if found is None or name not in ("file", "group"):
-            return found
-        source = self._columns.get("source", np.array(self._folder.encode()))
-        return np.where(found == b"", b"", np.char.add(np.char.add(source, b": "), found))
+def _cells(name: str, column: np.ndarray, start: int) -> Cells:
+    """A block of a column as texts."""
+    values = column[start : start + BLOCK]
+    if values.dtype.kind == "S":
+        texts = [text.decode(errors="replace").strip() for text in values.tolist()]
+    else:
+        texts = [str(number) for number in values.tolist()]
+    return Cells(name, np.arange(start, start + len(texts)), texts)
 
 
 @hookimpl

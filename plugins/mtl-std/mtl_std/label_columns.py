@@ -155,6 +155,7 @@ def parse_classes(cells: Cells, ids: Mapping[str, int], problems: ProblemList) -
 def shares(counts: np.ndarray) -> np.ndarray:
     """Turn votes [rows, classes] into shares that add up to 1, NaN where votes are missing or all zero."""
     total = counts.sum(axis=1, keepdims=True)
+    total[np.abs(total - 1) < 1e-6] = 1  # shares already, but for rounding: they stay as they are
     result = np.full_like(counts, np.nan)
     np.divide(counts, total, out=result, where=total > 0)
     return result

@@ -2,17 +2,21 @@
 
 ::
 
-    /                        attributes: format = "mtl-toolkit", version = 1, preprocessing (JSON text)
-    pictures/data            uint8 [bytes], stored contiguously: encoded pictures, one after another
-    pictures/offsets         int64 [samples + 1]: picture i is data[offsets[i]:offsets[i + 1]]
-    id, group, split, source   UTF-8 text [samples], each optional
-    labels/<name>/values     numbers [samples, ...]; class ids where `classes` is given
-    labels/<name>/valid      bool, the shape of `values`: false where a label is missing
-    labels/<name>            attributes: classes (names by id), or units (names by column) and range
+    /                      attributes: format = "mtl-toolkit", version = 1, preprocessing (JSON text), and
+                           names = "whole" where file and group need nothing in front of them
+    pictures/data          uint8 [bytes], stored contiguously: encoded pictures, one after another
+    pictures/offsets       int64 [samples + 1]: picture i is data[offsets[i]:offsets[i + 1]]
+    pictures/crc32         uint32 [samples], optional: CRC-32 of the encoded pictures
+    id, file, group, video, split, source   UTF-8 text [samples], each optional
+    frame                  integers [samples], optional
+    labels/<name>/values   numbers [samples, ...]; class ids where `classes` is given
+    labels/<name>/valid    bool, the shape of `values`: false where a label is missing
+    labels/<name>          attributes: classes (names by id), or units (names by column) and range
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +33,10 @@ from .stored_labels import StoredLabels
 
 FORMAT = "mtl-toolkit"
 VERSION = 1
-COLUMNS = ("id", "group", "split", "source")
+TEXTS = ("id", "file", "group", "video", "split", "source")
+NUMBERS = ("frame",)
+COLUMNS = (*TEXTS, *NUMBERS)
+WHOLE = "whole"  # the attribute `names`: nothing is to be put in front of `file` and `group`
 BLOCK = 65536  # texts converted at a time
 
 
@@ -38,11 +45,18 @@ class PictureBytes:
     """Where each encoded picture lies in a file.
 
     They are read without HDF5, whose library must not be in use on both sides of a fork.
+
+    Attributes:
+        path: the file.
+        starts: int64 [samples], from the start of the file.
+        lengths: int64 [samples], in bytes.
+        crc32: uint32 [samples], of the bytes; None where that is not known.
     """
 
     path: Path
     starts: np.ndarray
     lengths: np.ndarray
+    crc32: np.ndarray | None = None
 
     def read(self, indices: Iterable[int]) -> Iterator[bytes]:
         """Yield encoded pictures; fewer bytes of one where the file has become shorter.
@@ -59,9 +73,14 @@ class PictureBytes:
                 file.seek(int(self.starts[index]))
                 yield file.read(int(self.lengths[index]))
 
+    def intact(self, index: int, encoded: bytes) -> bool:
+        """Whether the bytes that were read of a picture are those that were written, as far as is known."""
+        return self.crc32 is None or zlib.crc32(encoded) == self.crc32[index]
+
     def take(self, rows: np.ndarray) -> PictureBytes:
-        """The pictures of some samples."""
-        return PictureBytes(self.path, self.starts[rows], self.lengths[rows])
+        """The pictures of some samples (ascending, none twice)."""
+        crc32 = None if self.crc32 is None else chosen(self.crc32, rows)
+        return PictureBytes(self.path, chosen(self.starts, rows), chosen(self.lengths, rows), crc32)
 
 
 class PackedFile:
@@ -78,9 +97,11 @@ class PackedFile:
         """Where the pictures lie.
 
         Raises:
-            DataError: if the offsets do not go up, or past the end, or the bytes are not contiguous.
+            DataError: if the offsets do not go up, or past the end, or the bytes are not contiguous, or the
+                checksums do not fit.
         """
-        data, offsets = self._dataset("pictures/data"), self._dataset("pictures/offsets")[:].astype(np.int64)
+        data, stored = self._dataset("pictures/data"), self._dataset("pictures/offsets")
+        offsets = stored[:].astype(np.int64, copy=False)
         lengths = np.diff(offsets)
         if not len(offsets) or offsets[0] < 0 or (lengths < 0).any():
             raise DataError(f"{self.path}: pictures/offsets must start at 0 or above and never go down")
@@ -92,31 +113,52 @@ class PackedFile:
         start = data.id.get_offset()
         if data.dtype != np.uint8 or (start is None and len(data)):
             raise DataError(f"{self.path}: pictures/data must be uint8 and stored contiguously")
-        return PictureBytes(self.path, offsets[:-1] + (start or 0), lengths)
+        offsets += start or 0
+        return PictureBytes(self.path, offsets[:-1], lengths, self._checksums())
+
+    def _checksums(self) -> np.ndarray | None:
+        if "pictures/crc32" not in self._file:
+            return None
+        stored = self._dataset("pictures/crc32")
+        self._check_length("pictures/crc32", stored)
+        if stored.dtype != np.uint32:
+            raise DataError(f"{self.path}: pictures/crc32 must be uint32 (got {stored.dtype})")
+        return np.asarray(stored[:])
 
     def column(self, name: str) -> np.ndarray | None:
-        """A column of text as UTF-8 bytes [samples], or None if there is none.
+        """A column: text as UTF-8 bytes [samples], numbers as int64 [samples]; None if there is none.
 
         Raises:
-            DataError: if its length is not the number of samples.
+            DataError: if its length is not the number of samples, or numbers are none.
         """
         if name not in self.columns():
             return None
         stored = self._dataset(name)
         self._check_length(name, stored)
+        if name in NUMBERS:
+            if stored.dtype.kind not in "iu":
+                raise DataError(f"{self.path}: {name} must be integers (got {stored.dtype})")
+            return np.asarray(stored[:], np.int64)
+        if stored.dtype.kind == "S":
+            return np.asarray(stored[:], np.bytes_)
+        # Texts of variable length are Python objects, many times their size.
         blocks = [stored[start : start + BLOCK] for start in range(0, len(stored), BLOCK)]
         return np.concatenate([np.asarray(block, np.bytes_) for block in blocks] or [np.zeros(0, "S1")])
 
     def columns(self) -> list[str]:
-        """The names of the columns of text."""
+        """The names of the columns."""
         return [name for name in COLUMNS if name in self._file]
+
+    def has_whole_names(self) -> bool:
+        """Whether `file` and `group` are what other datasets have, with nothing to put in front."""
+        return bool(self._file.attrs.get("names") == WHOLE)
 
     def label_names(self) -> list[str]:
         """The names of the labels."""
         return list(self._file["labels"]) if "labels" in self._file else []
 
     def labels(self, name: str) -> StoredLabels:
-        """One kind of label.
+        """One kind of label; its arrays are read when they are sliced, while the file is open.
 
         Raises:
             DataError: if there is none of that name, or its shapes do not agree.
@@ -135,8 +177,8 @@ class PackedFile:
         facts = self._file[place].attrs
         span = facts.get("range")
         return StoredLabels(
-            values[:],
-            valid[:],
+            values,
+            valid,
             classes=_texts(facts.get("classes", ())),
             units=_texts(facts.get("units", ())),
             range=None if span is None else (float(span[0]), float(span[1])),
@@ -156,6 +198,11 @@ class PackedFile:
                 f"{self.path}: {name} must have as many rows as there are pictures, {len(self)} "
                 f"(got {len(stored)})"
             )
+
+
+def chosen(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The values of some rows (ascending, none twice); no copy where they are all."""
+    return values if len(rows) == len(values) else values[rows]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Encoded pictures to square tensors."""
+"""Encoded pictures to square tensors, and back."""
 
 from __future__ import annotations
 
@@ -51,6 +51,15 @@ def square(picture: Tensor, size: int) -> Tensor:
     return scaled
 
 
+def encode(pictures: Tensor, quality: int) -> list[bytes]:
+    """Encode pictures (uint8 [n, 3, height, width]) as JPEG, at a quality from 1 to 100."""
+    try:
+        from torchvision.io import encode_jpeg
+    except ImportError:  # see `_decode_jpeg`
+        return [_encode_with_pil(picture, quality) for picture in pictures]
+    return [encoded.numpy().tobytes() for encoded in encode_jpeg(list(pictures), quality)]
+
+
 def decode(encoded: bytes) -> Tensor:
     """Decode a picture to RGB, upright as its EXIF entry says: uint8 [3, height, width].
 
@@ -80,6 +89,14 @@ def _decode_jpeg(encoded: bytes) -> Tensor:
     except RuntimeError:
         return _decode_with_pil(encoded)  # it knows more variants, and says better what is wrong
     return picture
+
+
+def _encode_with_pil(picture: Tensor, quality: int) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 def _decode_with_pil(encoded: bytes) -> Tensor:

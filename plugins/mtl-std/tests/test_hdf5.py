@@ -75,6 +75,13 @@ def problems_of(path: Path, tasks: dict[str, Head] | None = None, **fields: Any)
     return str(caught.value)
 
 
+def column_of(samples: Samples, name: str) -> list[Any]:
+    values = samples.column(name)
+    assert values is not None
+    found: list[Any] = values.tolist()
+    return found
+
+
 def change(path: Path, name: str, values: Any) -> None:
     """Replace a dataset of the file."""
     with h5py.File(path, "r+") as file:
@@ -192,6 +199,29 @@ def test_texts_of_any_length_are_read(packed: Path) -> None:
     assert len(build(packed, where={"split": ["längere", "b"]})) == 2
 
 
+def test_numbers_of_frames_select_too(tmp_path: Path) -> None:
+    """As text, or between bounds; they are read back as integers."""
+    path = tmp_path / "frames.h5"
+    columns = {"video": ["a", "a", "b"], "frame": [1, 20, 3]}
+    write_packed(path, [picture(level) for level in range(3)], labels={}, columns=columns)
+    samples = build(path, where={"frame": {"min": 2}})
+    assert column_of(samples, "frame") == [20, 3]
+    assert column_of(samples, "video") == [b"a", b"b"]
+    assert len(build(path, where={"frame": 20})) == 1
+
+
+def test_whole_names_are_compared_as_they_are(tmp_path: Path) -> None:
+    """File and group have nothing put in front of them, and an id is no file."""
+    path = tmp_path / "whole.h5"
+    columns = {"id": ["1"], "file": ["/data/1.jpg"], "group": ["set: anna"], "source": ["set"]}
+    write_packed(path, [picture(0)], labels={}, columns=columns, whole_names=True)
+    samples = build(path)
+    assert column_of(samples, "file") == [b"/data/1.jpg"]
+    assert column_of(samples, "group") == [b"set: anna"]
+    change(path, "file", None)
+    assert build(path).column("file") is None
+
+
 def test_without_ids_samples_are_numbered(packed: Path) -> None:
     """Ids are optional."""
     change(packed, "id", None)
@@ -274,9 +304,12 @@ def test_another_format_or_version_is_refused(packed: Path) -> None:
         ("pictures/offsets", [-1, 1, 2, 3, 4, 5, 6], "pictures/offsets must start at 0 or above"),
         ("pictures/offsets", np.zeros(0, np.int64), "pictures/offsets must start at 0 or above"),
         ("pictures/offsets", [0, 1, 2, 3, 4, 5, 10**9], "pictures/offsets must end within the "),
-        ("pictures/offsets", [0, 1, 2], "split must have as many rows as there are pictures, 2 (got 6)"),
-        ("pictures/offsets", None, "there is no pictures/offsets; there are: data"),
+        ("pictures/offsets", [0, 1, 2], "crc32 must have as many rows as there are pictures, 2 (got 6)"),
+        ("pictures/offsets", None, "there is no pictures/offsets; there are: crc32, data"),
+        ("split", ["train"], "split must have as many rows as there are pictures, 6 (got 1)"),
         ("pictures/data", None, "there is no pictures/data"),
+        ("pictures/crc32", [1, 2], "pictures/crc32 must have as many rows as there are pictures, 6 (got 2)"),
+        ("pictures/crc32", [1] * 6, "pictures/crc32 must be uint32 (got int64)"),
         ("pictures/data", np.zeros(9999, np.int16), "pictures/data must be uint8 and stored contiguously"),
         ("labels/expression/values", [0, 1], "labels/expression/values must have as many rows as there are"),
         ("labels/expression/values", [0, 1, 2, 0, 7, 1], "class ids must be from 0 to 2 (got 7)"),
@@ -320,6 +353,7 @@ def test_a_name_that_is_not_stored_is_told_with_the_nearest(packed: Path) -> Non
 
 def test_a_picture_that_cannot_be_decoded_is_named(packed: Path) -> None:
     """By file and id; the file may also have gone since it was opened."""
+    change(packed, "pictures/crc32", None)
     with h5py.File(packed, "r+") as file:
         file["pictures/data"][:10] = 0
     samples = build(packed, on_error="skip")
@@ -369,7 +403,8 @@ def test_an_interrupted_write_leaves_what_was_there(packed: Path) -> None:
     ("arguments", "message"),
     [
         ({"labels": {"e": expression(0)}}, "labels 'e' need 2 rows"),
-        ({"labels": {}, "columns": {"id": ["a"]}}, "column 'id' needs 2 texts"),
+        ({"labels": {}, "columns": {"id": ["a"]}}, "column 'id' needs 2 values"),
+        ({"labels": {}, "columns": {"frame": [1, 2, 3]}}, "column 'frame' needs 2 values"),
         ({"labels": {}, "columns": {"grp": ["a", "b"]}}, "no column 'grp'; did you mean 'group'"),
     ],
 )
