@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import attrs
 import pytest
 import torch
 from accelerate.state import PartialState
 
-from mtl_toolkit import load_config
+from mtl_toolkit import Batch, build_objective, load_config
 from mtl_toolkit.pipeline import DataSource, survey
 from mtl_toolkit.pipeline.device import make_accelerator
+from mtl_toolkit.pipeline.stage import preparation
 
 
 def problems(tiny, *overrides):
@@ -78,6 +82,20 @@ def test_metrics_that_no_head_chooses_by_need_a_selection(tiny, mtl):
     code, _, err = mtl("check", str(tiny), *(part for override in only for part in ("--set", override)))
     assert code == 2
     assert "select: must be given, since the heads choose by none of the metrics: val/expr/macro_f1" in err
+
+
+def test_a_task_without_a_teacher_keeps_the_whole_weight_of_its_labels(tiny):
+    config = load_config(tiny, overrides=("stages.student.teacher={ expr = 'teacher' }",)).config
+    terms = build_objective(config, config.stages[1])._terms
+    assert {task: one.ground_truth_weight for task, one in terms.items()} == {"expr": 0.6, "va": 1.0}
+
+
+def test_only_pictures_are_augmented_not_maps_of_features(tiny):
+    loaded = load_config(tiny, overrides=("defaults.augmentation={ brightness = 0.5 }",))
+    prepare = preparation(SimpleNamespace(loaded=loaded, stage=loaded.config.stages[0]))
+    features = torch.rand(2, 3, 7, 7)
+    batch = attrs.evolve(Batch.from_tensors(features, {}), noise=torch.rand(2, 16))
+    assert prepare(batch) is features
 
 
 def test_another_device_than_that_of_an_earlier_run_of_the_process_is_taken(monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +63,7 @@ def pack(
     CONFIG may also be the name of a dataset plugin, such as synthetic-faces; its fields are then given with
     --set, as in --set samples=100.
     """
+    from ..data import allowed_cores
     from .sample_bar import SampleBar
 
     chosen = choose(config, dataset, overrides, disabled, size=size, purpose="pack")
@@ -121,11 +121,6 @@ def origin(recipe: Dataset) -> dict[str, Any]:
     from ..config import plain
 
     return {key: value for key, value in plain(recipe).items() if key not in ("cache", "on_error")}
-
-
-def allowed_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Stopped(KeyboardInterrupt):

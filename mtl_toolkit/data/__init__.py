@@ -3,7 +3,7 @@
 from .augment import augment
 from .description import Description, describe
 from .inspect import Coverage, FeedSummary, Overlap, find_overlap, fingerprint, summarise
-from .loader import StreamLoader, collate
+from .loader import StreamLoader, allowed_cores, collate
 from .samples import CachedSamples, ConcatSamples, TensorSamples
 from .streams import LiveStream, SequentialPlan, TrainPlan, epoch_steps
 
@@ -19,6 +19,7 @@ __all__ = [
     "StreamLoader",
     "TensorSamples",
     "TrainPlan",
+    "allowed_cores",
     "augment",
     "collate",
     "describe",

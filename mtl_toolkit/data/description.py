@@ -11,7 +11,7 @@ import numpy as np
 
 from ..plugin import Head
 from ..samples import Samples
-from .inspect import Coverage, column_values, fingerprint, summarise
+from .inspect import Coverage, column_values, coverage_of, fingerprint
 from .samples import column_bytes
 
 
@@ -51,7 +51,7 @@ def describe(samples: Samples, heads: Mapping[str, Head]) -> Description:
         pictures=len(per_file) if files is not None else None,
         faces=dict(sorted(Counter(per_file.values()).items())),
         groups=len(set(filter(None, column_values(groups)))) if groups is not None else None,
-        coverage=summarise("", "", samples, heads).coverage,
+        coverage=coverage_of(samples, heads),
         together=labelled_together(samples, heads),
         counts=samples.counts(),
         problems=samples.problems(),

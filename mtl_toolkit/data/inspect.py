@@ -55,6 +55,11 @@ class Overlap:
 
 def summarise(title: str, task: str, samples: Samples, heads: Mapping[str, Head]) -> FeedSummary:
     """Count the samples and labels of a feed."""
+    return FeedSummary(title, task, len(samples), coverage_of(samples, heads))
+
+
+def coverage_of(samples: Samples, heads: Mapping[str, Head]) -> dict[str, Coverage]:
+    """Count the labels of each task."""
     coverage = {}
     for name, labels in samples.labels().items():
         if name in heads:
@@ -65,7 +70,7 @@ def summarise(title: str, task: str, samples: Samples, heads: Mapping[str, Head]
                 partly=int((some & ~complete).sum()),
                 summary=heads[name].summary(labels),
             )
-    return FeedSummary(title, task, len(samples), coverage)
+    return coverage
 
 
 def find_overlap(

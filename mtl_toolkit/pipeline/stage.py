@@ -10,7 +10,7 @@ import torch
 from ..batch import Batch
 from ..checkpoint import load_weights
 from ..config import Config, Stage
-from ..data import SequentialPlan, StreamLoader, TrainPlan, augment
+from ..data import SequentialPlan, StreamLoader, TrainPlan, allowed_cores, augment
 from ..errors import ConfigError
 from ..metrics import FeedMetrics
 from ..model import MultiTaskModel, build_model
@@ -182,8 +182,7 @@ def _workers(job: StageJob) -> int:
         return chosen
     if job.accelerator.device.type == "cpu":
         return 0
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, allowed // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, min(8, allowed_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def _pins(job: StageJob) -> bool:
