@@ -327,7 +327,9 @@ def test_a_sample_that_cannot_be_read_stops_with_its_message_and_the_old_file_st
     assert path.read_bytes() == b"old"
     samples = Faces({}, broken=[9], on_error="skip")
     assert pack(path, samples) == COUNT - 1
-    assert samples.reads == [[9], [9]]  # the batch, then one by one
+    assert samples.reads[-2:] == [[9], [9]]  # the batch, then one by one
+    # A worker that was still at another part is ended in the middle of it; that part is made again.
+    assert workers or len(samples.reads) == 2
 
 
 def test_what_is_skipped_is_left_out_with_its_labels(tmp_path: Path) -> None:
