@@ -22,10 +22,14 @@ PROVIDERS = {
     "mtl_backbones": "backbone",
     "mtl_balancers": "balancer",
     "mtl_datasets": "dataset",
+    "mtl_detectors": "detector",
     "mtl_heads": "head",
     "mtl_losses": "loss",
     "mtl_metrics": "metric",
+    "mtl_postprocessors": "postprocessor",
     "mtl_samplers": "sampler",
+    "mtl_temporals": "temporal",
+    "mtl_writers": "writer",
 }
 NAME = re.compile(r"[^\s/]+")
 

@@ -8,7 +8,20 @@ from typing import Any
 import attrs
 import pluggy
 
-from .plugin import Architecture, Backbone, Balancer, Dataset, Head, Loss, Metric, Sampler
+from .plugin import (
+    Architecture,
+    Backbone,
+    Balancer,
+    Dataset,
+    Detector,
+    Head,
+    Loss,
+    Metric,
+    PostProcessor,
+    Sampler,
+    Temporal,
+    Writer,
+)
 
 GROUP = "mtl_toolkit"
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -88,6 +101,26 @@ def mtl_metrics() -> list[type[Metric]]:  # type: ignore[empty-body]
 @hookspec
 def mtl_balancers() -> list[type[Balancer]]:  # type: ignore[empty-body]
     """Return balancer recipes: how several losses make one backward pass."""
+
+
+@hookspec
+def mtl_temporals() -> list[type[Temporal]]:  # type: ignore[empty-body]
+    """Return temporal recipes: networks over the frames of a window."""
+
+
+@hookspec
+def mtl_detectors() -> list[type[Detector]]:  # type: ignore[empty-body]
+    """Return detector recipes: how faces are found in pictures."""
+
+
+@hookspec
+def mtl_postprocessors() -> list[type[PostProcessor]]:  # type: ignore[empty-body]
+    """Return post-processor recipes: what is done to predictions along a video."""
+
+
+@hookspec
+def mtl_writers() -> list[type[Writer]]:  # type: ignore[empty-body]
+    """Return writer recipes: the prediction files of challenges and programs."""
 
 
 @hookspec

@@ -122,7 +122,7 @@ def test_hook_that_returns_no_usable_recipe_is_reported(kit, case):
     ("returned", "reason"),
     [
         ("None", "mtl_losses() failed: TypeError: must return a list of Loss classes (got None)"),
-        ("Loss", "must return a list of Loss classes (got <class 'mtl_toolkit.plugin.Loss'>)"),
+        ("Loss", "must return a list of Loss classes (got <class 'mtl_toolkit.plugin.task.Loss'>)"),
         ("'abc'", "must return a list of Loss classes (got 'abc')"),
         ("1 / 0", "mtl_losses() failed: ZeroDivisionError: division by zero"),
         ("exit(4)", "mtl_losses() failed: SystemExit: 4"),

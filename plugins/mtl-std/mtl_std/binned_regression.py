@@ -52,6 +52,10 @@ class BinnedRegression(AxesHead):
         """Logits [rows, axes, bins]."""
         return self.layers(features, len(self.axes), self.bins)
 
+    def build_last(self, features: int) -> HeadLayers:
+        """One layer to logits [rows, axes, bins]."""
+        return HeadLayers(features, (len(self.axes), self.bins), hidden=0, dropout=0.0)
+
     def estimate(self, values: Tensor) -> Tensor:
         """The expectation over the bins' values: [rows, axes]."""
         centres = torch.linspace(*self.range, self.bins, device=values.device)

@@ -88,9 +88,26 @@ class Classification(LayeredHead):
         """Logits [rows, classes]."""
         return self.layers(features, len(self.classes))
 
+    def build_last(self, features: int) -> HeadLayers:
+        """One layer to logits [rows, classes]."""
+        return HeadLayers(features, (len(self.classes),), hidden=0, dropout=0.0)
+
     def estimate(self, values: Tensor) -> Tensor:
         """The class with the largest logit: int64 [rows]."""
         return values.argmax(-1)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.classes
+
+    def predictions(self, values: Tensor) -> Tensor:
+        """The classes' probabilities: [rows, classes]."""
+        return values.float().softmax(-1)
+
+    def decide(self, predictions: np.ndarray) -> np.ndarray:
+        """The most probable class: int64 [rows]."""
+        return np.asarray(predictions.argmax(-1))
 
     def distribution(self, values: Tensor, temperature: float = 1.0) -> Categorical:
         """Categorical with batch shape [rows, 1]."""

@@ -79,9 +79,21 @@ class MultiLabel(LayeredHead):
         """Logits [rows, units]."""
         return self.layers(features, len(self.names))
 
+    def build_last(self, features: int) -> HeadLayers:
+        """One layer to logits [rows, units]."""
+        return HeadLayers(features, (len(self.names),), hidden=0, dropout=0.0)
+
     def estimate(self, values: Tensor) -> Tensor:
         """1 where the probability is above the threshold: float [rows, units]."""
         return (values.float().sigmoid() > self.threshold).float()
+
+    def predictions(self, values: Tensor) -> Tensor:
+        """The units' probabilities: [rows, units]."""
+        return values.float().sigmoid()
+
+    def decide(self, predictions: np.ndarray) -> np.ndarray:
+        """1 where the probability is above the threshold: float32 [rows, units]."""
+        return (predictions > self.threshold).astype(np.float32)
 
     def distribution(self, values: Tensor, temperature: float = 1.0) -> Bernoulli:
         """Bernoulli with batch shape [rows, units]."""

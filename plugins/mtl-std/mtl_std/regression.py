@@ -109,6 +109,10 @@ class Regression(AxesHead):
         """Values [rows, axes]."""
         return self.layers(features, len(self.axes))
 
+    def build_last(self, features: int) -> HeadLayers:
+        """One layer to values [rows, axes]."""
+        return HeadLayers(features, (len(self.axes),), hidden=0, dropout=0.0)
+
     def estimate(self, values: Tensor) -> Tensor:
         """The values as they are: [rows, axes]."""
         return values

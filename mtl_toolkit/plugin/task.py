@@ -1,39 +1,26 @@
-"""The recipes that plugins are made of.
-
-A recipe is a frozen attrs class. Its typed fields are its TOML schema; `build` takes the facts known at run
-time and returns the live object. Recipes are cheap: `mtl check` and `mtl plugins` build no network.
-"""
+"""The recipes of a task: its head, losses and metrics."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 import numpy as np
 
-from .errors import ConfigError
-from .samples import Samples
-from .validators import at_least
+from ..errors import ConfigError
+from ..validators import at_least
+from .base import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.distributions import Distribution
     from torchmetrics import Metric as LiveMetric
 
-    from .batch import HeadOutput, Labels
+    from ..batch import HeadOutput, Labels
 
     LiveLoss = Callable[[HeadOutput, Any, Tensor], Tensor]
-
-
-@attrs.frozen(kw_only=True)
-class Recipe(abc.ABC):
-    """The base of all recipes; `name` is what `type = "..."` says in the TOML file."""
-
-    kind: ClassVar[str]
-    name: ClassVar[str]
 
 
 @attrs.frozen(kw_only=True)
@@ -161,6 +148,13 @@ class Head(Recipe):
     def build(self, features: int) -> nn.Module:
         """Return a module that maps [rows, features] to a `HeadOutput`."""
 
+    def build_last(self, features: int) -> nn.Module:
+        """As `build`, for features that are the task's own already, as those of a temporal network.
+
+        The layers that make the outputs, and no hidden ones; by default the same as `build`.
+        """
+        return self.build(features)
+
     @abc.abstractmethod
     def estimate(self, values: Tensor) -> Tensor:
         """Turn the raw output into the prediction: class ids [rows], or values [rows, units]."""
@@ -173,6 +167,22 @@ class Head(Recipe):
         """Turn a mask in the shape of the targets into one per unit: bool [rows, units]."""
         return mask.reshape(len(mask), len(self.units))
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of what is predicted of a row, in order: classes, axes, units."""
+        return self.units
+
+    def predictions(self, values: Tensor) -> Tensor:
+        """Turn the raw output into what is predicted, before any decision: float32 [rows, columns].
+
+        A probability per class or unit, or the estimate of an axis, as by default.
+        """
+        return self.estimate(values).float().reshape(len(values), len(self.columns))
+
+    def decide(self, predictions: np.ndarray) -> np.ndarray:
+        """Turn predictions [rows, columns] into what `estimate` would say: class ids, or values per unit."""
+        return predictions
+
     @abc.abstractmethod
     def default_losses(self) -> tuple[Loss, ...]:
         """The losses of a task whose `losses` are not given."""
@@ -184,145 +194,3 @@ class Head(Recipe):
     @abc.abstractmethod
     def default_selection(self) -> Mapping[str, float]:
         """Weights of the task's metrics in choosing the best epoch."""
-
-
-@attrs.frozen(eq=False)
-class DataFacts:
-    """What a dataset is told when it is built.
-
-    Attributes:
-        tasks: the heads whose labels are wanted, by task name.
-        image_size: side in pixels of the square pictures to deliver.
-        validation: whether the samples are read for validation.
-    """
-
-    tasks: Mapping[str, Head]
-    image_size: int
-    validation: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Dataset(Recipe):
-    """Where samples come from."""
-
-    kind: ClassVar[str] = "dataset"
-    cache: bool = attrs.field(
-        default=False, metadata={"doc": "keep decoded inputs in memory, shared by the workers"}
-    )
-
-    @abc.abstractmethod
-    def build(self, facts: DataFacts) -> Samples:
-        """Open the dataset; reads the labels, not the pictures.
-
-        Raises:
-            DataError: if files or columns are missing or labels are out of range.
-        """
-
-    @classmethod
-    def write(
-        cls,
-        path: Path,
-        samples: Samples,
-        heads: Mapping[str, Head],
-        *,
-        size: int,
-        quality: int = 95,
-        workers: int = 0,
-        origin: Mapping[str, Any] | None = None,
-        progress: Callable[[int], None] = lambda _done: None,
-    ) -> int:
-        """Write samples to a file that this dataset reads.
-
-        The file appears when it is complete; one that is there stays until then. A write that was cut short
-        goes on when it is called again with equal arguments.
-
-        Args:
-            path: the file.
-            samples: pictures, uint8 [n, 3, size, size], and their labels.
-            heads: the tasks whose labels are written, each in the head's own terms.
-            size: side of the pictures in pixels.
-            quality: of JPEG, from 1 to 100.
-            workers: processes that read and encode; 0 does it in the calling process.
-            origin: what the samples were made from, in plain JSON types; kept in the file.
-            progress: told the number of samples done.
-
-        Returns:
-            The number of samples written: those that cannot be read and may be skipped are left out.
-
-        Raises:
-            ConfigError: if this dataset writes no files.
-            UserError: if a sample cannot be read, or the file cannot be written.
-        """
-        raise ConfigError(f"dataset {cls.name!r} writes no files")
-
-
-@attrs.frozen(kw_only=True)
-class Sampler(Recipe):
-    """The order in which a stream's samples come."""
-
-    kind: ClassVar[str] = "sampler"
-
-    @abc.abstractmethod
-    def build(
-        self, length: int, labels: Mapping[str, Labels], heads: Mapping[str, Head]
-    ) -> Callable[[np.random.Generator], np.ndarray]:
-        """Return a function from a random generator to one pass over the stream: int64 indices.
-
-        `labels` and `heads` hold the stream's own tasks.
-        """
-
-
-@attrs.frozen(kw_only=True)
-class Backbone(Recipe):
-    """The network that turns pictures into features."""
-
-    kind: ClassVar[str] = "backbone"
-
-    @abc.abstractmethod
-    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation per channel, of pictures scaled to [0, 1], that it expects."""
-
-    def problems(self) -> list[str]:
-        """Look for what would fail while building (an unknown network, a missing file), without building."""
-        return []
-
-    @abc.abstractmethod
-    def build(self, image_size: int, *, weights: bool = True) -> nn.Module:
-        """Return a module with `num_features` that maps [n, 3, size, size] to [n, num_features].
-
-        `weights=False` leaves pretrained weights out, for a checkpoint that brings its own.
-        """
-
-
-@attrs.frozen(kw_only=True)
-class Architecture(Recipe):
-    """How tasks share a network."""
-
-    kind: ClassVar[str] = "architecture"
-
-    @abc.abstractmethod
-    def build(self, backbone: Callable[[], nn.Module], tasks: Sequence[str]) -> nn.Module:
-        """Return a trunk: `trunk(inputs, tasks)` gives features by task, `trunk.num_features` their sizes.
-
-        `backbone()` makes a fresh backbone each time it is called.
-        """
-
-
-@attrs.frozen(kw_only=True)
-class Balancer(Recipe):
-    """How the losses of several tasks make one backward pass."""
-
-    kind: ClassVar[str] = "balancer"
-
-    @abc.abstractmethod
-    def build(self, tasks: Sequence[str]) -> Any:
-        """Return an object with `backward(losses, outputs, scale)`.
-
-        `losses` holds the scalar losses of the tasks present in this step (at least one), `outputs` the
-        `HeadOutput`s; it adds the gradient of their combination, times `scale`, to the parameters' `.grad`.
-        """
-
-
-KINDS: Mapping[str, type[Recipe]] = {
-    recipe.kind: recipe for recipe in (Architecture, Backbone, Balancer, Dataset, Head, Loss, Metric, Sampler)
-}
