@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 import numpy as np
@@ -17,6 +17,7 @@ from .task import Head
 
 if TYPE_CHECKING:
     from ..batch import Labels
+    from .prediction import Detector
 
 
 @attrs.frozen(eq=False)
@@ -50,6 +51,29 @@ class Dataset(Recipe):
         Raises:
             DataError: if files or columns are missing or labels are out of range.
         """
+
+    @classmethod
+    def for_path(
+        cls,
+        path: Path,
+        *,
+        detector: Detector | None = None,
+        on_error: Literal["stop", "skip"] = "stop",
+    ) -> Dataset | None:
+        """The dataset that a file or folder is, without labels, or None if it is none of this kind.
+
+        For `mtl predict`, which asks every dataset plugin. Its samples should have the columns `file`, and
+        `video` and `frame` where there are videos.
+
+        Args:
+            path: a file or folder that exists.
+            detector: finds the face in each picture, where the input itself does not say where it is.
+            on_error: what to do about a picture that cannot be read.
+
+        Raises:
+            DataError: if it is of this kind, but damaged.
+        """
+        return None
 
     @classmethod
     def write(

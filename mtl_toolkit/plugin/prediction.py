@@ -124,6 +124,16 @@ class Writer(Recipe):
         """
 
     @abc.abstractmethod
+    def read(self, path: Path, heads: Mapping[str, Head]) -> Predictions:
+        """Read such a file (or folder) back; what it does not say (probabilities) is 0 and 1.
+
+        Only tasks that the file has are in the result.
+
+        Raises:
+            DataError: if it cannot be read, naming file and line.
+        """
+
+    @abc.abstractmethod
     def check(self, path: Path, listing: Listing) -> list[str]:
         """What is wrong with a file (or folder) as a submission: one line each, naming file and line."""
 
