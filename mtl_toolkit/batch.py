@@ -78,10 +78,13 @@ class Batch:
         sizes: rows of each stream.
         counts: per (stream, task) the valid and missing label elements, counted on the host while
             collating, so that nobody asks the device.
+        windows: rows of each window, where rows are frames: they follow each other, and add up to the rows;
+            None where every row stands alone.
         ids: one name a row: which sample of which dataset it is.
         noise: float32 [rows, k] in [0, 1): each row's own random numbers for augmentation, a function of
             seed, epoch and position; None where nothing is augmented.
         skipped: samples left out because they could not be read.
+        rows_read: where some were, the places of the others among the samples asked for; None: all are there.
     """
 
     inputs: Tensor
@@ -90,9 +93,11 @@ class Batch:
     stream: Tensor
     sizes: tuple[int, ...]
     counts: Mapping[tuple[int, str], Count]
+    windows: tuple[int, ...] | None = None
     ids: tuple[str, ...] = ()
     noise: Tensor | None = None
     skipped: int = 0
+    rows_read: tuple[int, ...] | None = None
 
     @classmethod
     def from_tensors(
@@ -102,9 +107,12 @@ class Batch:
         masks: Mapping[str, Tensor] | None = None,
         *,
         sizes: Sequence[int] | None = None,
+        windows: Sequence[int] | None = None,
         ids: Sequence[str] = (),
     ) -> Batch:
         """Make a batch from tensors in memory: one stream, unless `sizes` says how many rows each has.
+
+        `windows` are the rows of each window of frames, if the rows are such.
 
         A task without a mask is labelled throughout. The masks are read on the host, so give them on the
         CPU and move the batch with `to` afterwards.
@@ -116,6 +124,8 @@ class Batch:
         sizes = tuple(sizes) if sizes is not None else (rows,)
         if sum(sizes) != rows:
             raise ValueError(f"sizes must add up to the {rows} rows of inputs (got {sizes})")
+        if windows is not None and sum(windows) != rows:
+            raise ValueError(f"windows must add up to the {rows} rows of inputs (got {tuple(windows)})")
         masks = dict(masks or {})
         for task, target in targets.items():
             mask = masks.setdefault(task, torch.ones(target.shape, dtype=torch.bool))
@@ -132,6 +142,7 @@ class Batch:
             stream=stream,
             sizes=sizes,
             counts=count_labels(masks, sizes),
+            windows=None if windows is None else tuple(windows),
             ids=tuple(ids),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,15 @@ class TrainingState:
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, description: Mapping[str, Any], state: TrainingState | None = None
+    path: Path,
+    model: nn.Module,
+    description: Mapping[str, Any],
+    state: TrainingState | None = None,
+    add: Callable[[Path], None] = lambda _folder: None,
 ) -> None:
     """Write a checkpoint folder at once; the one that was there stays if anything fails.
+
+    `add` may put more into the folder.
 
     Raises:
         RunError: if it cannot be written.
@@ -51,6 +57,7 @@ def save_checkpoint(
     with replacing_folder(path) as folder:
         save_file(tensors_of(model), folder / MODEL)
         (folder / DESCRIPTION).write_text(to_json({"format": FORMAT, **description}), encoding="utf-8")
+        add(folder)
         if state is not None:
             tensors, rest = _split_optimizer(state.optimizer)
             save_file(tensors, folder / OPTIMIZER)
@@ -78,8 +85,8 @@ def read_description(path: Path) -> dict[str, Any]:
     return dict(description)
 
 
-def load_weights(path: Path, module: nn.Module, file: str = MODEL) -> None:
-    """Load weights into a module of the same shape.
+def load_weights(path: Path, module: nn.Module, file: str = MODEL, prefix: str = "") -> None:
+    """Load weights into a module of the same shape; with a prefix only those whose names begin so.
 
     Raises:
         RunError: if the file is damaged or does not fit.
@@ -88,6 +95,8 @@ def load_weights(path: Path, module: nn.Module, file: str = MODEL) -> None:
         tensors = load_file(path / file)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path / file}: cannot be loaded: {error}") from error
+    if prefix:
+        tensors = module.state_dict() | {k: v for k, v in tensors.items() if k.startswith(prefix)}
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:

@@ -92,7 +92,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir()
         try:
             yield temporary
-            for file in temporary.iterdir():
+            for file in temporary.rglob("*"):
                 _sync(file)
             sync_folder(temporary)
         except BaseException:
@@ -127,6 +127,16 @@ def saving(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RunError(f"{path}: cannot be saved: {reason}; the last good state on disk is kept") from error
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a file last.
+
+    Raises:
+        RunError: if that fails.
+    """
+    with saving(path):
+        _sync(path)
 
 
 def sync_folder(path: Path) -> None:

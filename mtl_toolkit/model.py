@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .batch import HeadOutput
-from .config import Model, plain
+from .config import Model, Windows, plain
 from .errors import ConfigError
-from .plugin import Head
+from .plugin import Head, Temporal
 
 
 @attrs.frozen
@@ -76,17 +76,39 @@ class Normalise(nn.Module):
         return (inputs - self.mean) / self.std
 
 
+class FeatureTrunk(nn.Module):
+    """Stands in for a trunk where the inputs are features already: cuts each task's out of a row.
+
+    Args:
+        columns: by task, the first column of its features and the one after the last.
+    """
+
+    def __init__(self, columns: Mapping[str, tuple[int, int]]) -> None:
+        super().__init__()
+        self.columns = dict(columns)
+        self.num_features: Mapping[str, int] = {task: stop - start for task, (start, stop) in columns.items()}
+
+    def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
+        """[rows, columns] to [rows, features] by task."""
+        return {task: inputs[:, slice(*self.columns[task])] for task in tasks}
+
+
 class MultiTaskModel(nn.Module):
-    """A trunk that gives features by task, and a head on each.
+    """A trunk that gives features by task, a temporal network on each if there are any, and a head.
 
     Args:
         trunk: called with (inputs, tasks), gives features by task; what `Architecture.build` returns.
         heads: modules from features to `HeadOutput`, by task.
         preprocess: run on the inputs first.
+        temporal: networks over the frames of a window, by task; what `Temporal.build` returns.
     """
 
     def __init__(
-        self, trunk: nn.Module, heads: Mapping[str, nn.Module], preprocess: nn.Module | None = None
+        self,
+        trunk: nn.Module,
+        heads: Mapping[str, nn.Module],
+        preprocess: nn.Module | None = None,
+        temporal: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.preprocess = preprocess or nn.Identity()
@@ -94,12 +116,60 @@ class MultiTaskModel(nn.Module):
         self.tasks = tuple(heads)
         # The suffix keeps a task called `values` or `type` apart from ModuleDict's own attributes.
         self.heads = nn.ModuleDict({f"{task}_head": head for task, head in heads.items()})
+        self.temporal = nn.ModuleDict({f"{task}_frames": one for task, one in (temporal or {}).items()})
 
-    def forward(self, inputs: Tensor, tasks: Sequence[str] | None = None) -> dict[str, HeadOutput]:
-        """One joint pass over all rows; `tasks` limits the heads that are run."""
+    def forward(
+        self, inputs: Tensor, tasks: Sequence[str] | None = None, windows: Sequence[int] | None = None
+    ) -> dict[str, HeadOutput]:
+        """One joint pass over all rows.
+
+        Args:
+            inputs: [rows, ...].
+            tasks: limits the heads that are run.
+            windows: rows of each window of frames, see `Batch`; None: all rows are one window. Only temporal
+                networks look at it.
+        """
         wanted = list(self.tasks) if tasks is None else list(tasks)
-        features = self.trunk(self.preprocess(inputs), wanted)
+        features = self.features(inputs, wanted, windows)
         return {task: self.heads[f"{task}_head"](features[task]) for task in wanted}
+
+    def features(
+        self, inputs: Tensor, tasks: Sequence[str], windows: Sequence[int] | None = None
+    ) -> dict[str, Tensor]:
+        """What the heads read: [rows, features] by task."""
+        features: dict[str, Tensor] = self.trunk(self.preprocess(inputs), list(tasks))
+        if self.temporal:
+            frames = Frames(windows or [len(inputs)], inputs.device)
+            return {task: frames.run(self.temporal[f"{task}_frames"], features[task]) for task in tasks}
+        return features
+
+
+class Frames:
+    """Rows that are the frames of windows, and how they become a tensor with a dimension for time.
+
+    Args:
+        windows: rows of each window.
+        device: where the rows are.
+    """
+
+    def __init__(self, windows: Sequence[int], device: torch.device) -> None:
+        self.windows, self.longest = len(windows), max(windows, default=0)
+        self.place: Tensor | None = None
+        self.mask: Tensor | None = None
+        if min(windows, default=0) != self.longest:
+            lengths = torch.tensor(windows)
+            mask = torch.arange(self.longest) < lengths[:, None]
+            self.place = mask.reshape(-1).nonzero()[:, 0].to(device, non_blocking=True)
+            self.mask = mask.to(device, non_blocking=True)
+
+    def run(self, module: nn.Module, rows: Tensor) -> Tensor:
+        """[rows, features] through a module that wants [windows, frames, features] and a mask."""
+        if self.place is None:
+            result: Tensor = module(rows.reshape(self.windows, self.longest, -1), None)
+            return result.reshape(len(rows), -1)
+        padded = rows.new_zeros(self.windows * self.longest, rows.shape[1]).index_copy(0, self.place, rows)
+        result = module(padded.reshape(self.windows, self.longest, -1), self.mask)
+        return result.reshape(self.windows * self.longest, -1)[self.place]
 
 
 def preprocessing_of(model: Model) -> Preprocessing:
@@ -119,6 +189,8 @@ def build_model(
     preprocessing: Preprocessing | None = None,
     *,
     weights: bool = True,
+    temporal: Temporal | None = None,
+    columns: Mapping[str, tuple[int, int]] | None = None,
 ) -> MultiTaskModel:
     """Build the network for some tasks; initial values come from torch's global generator.
 
@@ -127,33 +199,66 @@ def build_model(
         heads: the tasks with outputs.
         preprocessing: of a checkpoint; by default what the table asks for, now.
         weights: load pretrained weights that the backbone names.
+        temporal: a network over the frames of a window, one for each task.
+        columns: of the features that stand in for pictures, by task, see `FeatureTrunk`.
     """
-    build = functools.partial(model.backbone.build, model.image_size, weights=weights)
-    trunk = model.architecture.build(build, list(heads))
+    preprocess: nn.Module | None = None
+    trunk: nn.Module
+    if columns is None:
+        build = functools.partial(model.backbone.build, model.image_size, weights=weights)
+        trunk = model.architecture.build(build, list(heads))
+        preprocessing = preprocessing or preprocessing_of(model)
+        normalise = Normalise(preprocessing.mean, preprocessing.std)
+        preprocess = nn.Sequential(CentreCrop(preprocessing.image_size), normalise)
+    else:
+        trunk = FeatureTrunk(columns)
     sizes: Mapping[str, int] = trunk.num_features  # type: ignore[assignment] # a trunk's own attribute
-    modules = {task: head.build(sizes[task]) for task, head in heads.items()}
-    preprocessing = preprocessing or preprocessing_of(model)
-    normalise = Normalise(preprocessing.mean, preprocessing.std)
-    return MultiTaskModel(trunk, modules, nn.Sequential(CentreCrop(preprocessing.image_size), normalise))
+    if temporal is None:
+        return MultiTaskModel(
+            trunk, {task: head.build(sizes[task]) for task, head in heads.items()}, preprocess
+        )
+    over_time = {task: temporal.build(sizes[task]) for task in heads}
+    last = {task: head.build_last(int(over_time[task].num_features)) for task, head in heads.items()}  # type: ignore[arg-type]
+    return MultiTaskModel(trunk, last, preprocess, over_time)
 
 
 def parameter_groups(
     model: MultiTaskModel, backbone: Mapping[str, Any], heads: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Optimizer groups with options of their own: the trunk, and the heads; without frozen parameters."""
-    parts = {"backbone": (model.trunk, backbone), "heads": (model.heads, heads)}
+    """Optimizer groups with options of their own: the trunk, and all after it; without frozen parameters."""
+    parts: dict[str, tuple[list[nn.Module], Mapping[str, Any]]] = {
+        "backbone": ([model.trunk], backbone),
+        "heads": ([model.temporal, model.heads], heads),
+    }
     groups = []
-    for name, (module, options) in parts.items():
-        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for name, (modules, options) in parts.items():
+        parameters = [one for module in modules for one in module.parameters() if one.requires_grad]
         if parameters:
             groups.append({"params": parameters, "name": name, **options})
     return groups
 
 
-def describe(model: Model, heads: Mapping[str, Head]) -> dict[str, Any]:
-    """All that is needed to build the network again and read its outputs, in plain JSON types."""
+def describe(
+    model: Model,
+    heads: Mapping[str, Head],
+    *,
+    temporal: Temporal | None = None,
+    windows: Windows | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> dict[str, Any]:
+    """What is needed to build the network again and read its outputs, in plain JSON types.
+
+    Args:
+        model: the model's table.
+        heads: the tasks with outputs.
+        temporal: the network over the frames of a window.
+        windows: how videos were cut for it.
+        preprocessing: that of the network whose features stand in for pictures; by default the model's own.
+    """
     return {
         "model": plain(model),
-        "preprocessing": plain(preprocessing_of(model)),
+        "temporal": None if temporal is None else plain(temporal),
+        "windows": None if windows is None else plain(windows),
+        "preprocessing": plain(preprocessing or preprocessing_of(model)),
         "tasks": {task: {"head": plain(head), "meaning": head.meaning()} for task, head in heads.items()},
     }

@@ -40,6 +40,7 @@ READING_ORDER = (
     "model",
     "objective",
     "metrics",
+    "evaluation",
     "distributed",
     "checkpoint",
     "rundir",
@@ -53,7 +54,7 @@ READING_ORDER = (
 PEERS = {"data", "model", "objective", "metrics"}  # what a step consists of; none knows another
 
 PUBLIC_MODULES = {"mtl_toolkit.validators", "mtl_toolkit.testing"}  # beside the names of mtl_toolkit itself
-DISTRIBUTIONS = {"PIL": "pillow"}  # where the import name is not the distribution's
+DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless"}  # where the import name is not the distribution's
 HEAVY = {"accelerate", "h5py", "matplotlib", "timm", "torch", "torchmetrics", "torchvision"}
 DEFAULTS = {"shared", "shuffle", "sum"}  # plugins that a TOML file gets without naming them
 LONGEST = 350  # lines of a module
@@ -97,7 +98,8 @@ def parts_imported(path: Path) -> Iterator[tuple[str, int]]:
 
 def declared_by(project: Path) -> set[str]:
     table = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return {canonicalize_name(Requirement(line).name) for line in table["dependencies"]}
+    optional = [line for lines in table.get("optional-dependencies", {}).values() for line in lines]
+    return {canonicalize_name(Requirement(line).name) for line in (*table["dependencies"], *optional)}
 
 
 def package_in(project: Path) -> Path:

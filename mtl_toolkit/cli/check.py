@@ -69,7 +69,8 @@ def _print_stages(console: Console, stages: Sequence[StageData]) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", "feed", "task", "samples", "a step", "labels"):
         table.add_column(heading, justify="right" if heading in ("samples", "a step") else "left")
-    sizes = [str(stream.batch_size) for stream in data.stage.streams]
+    unit = "" if data.stage.windows is None else f" x {data.stage.windows.length}"
+    sizes = [f"{stream.batch_size}{unit}" for stream in data.stage.streams]
     for what, feeds, rows in (
         ("train", data.streams, sizes),
         ("validate", data.validation, [""] * len(data.validation)),

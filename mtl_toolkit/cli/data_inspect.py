@@ -89,7 +89,7 @@ def _shared(loaded: Loaded, opened: Opened) -> list[str]:
     from ..data import find_overlap
 
     lines: dict[str, None] = {}
-    for stage in loaded.config.stages:
+    for stage in loaded.config.trainings:
         train, validation = (
             list(dict.fromkeys(name for feed in feeds for name in feed.datasets))
             for feeds in (stage.streams, stage.validation)

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..config import Config, Stage
+from ..config import AnyStage, Config, ExtractStage, Stage
 from ..pipeline import Screen
 from ..trainer import Progress as Training
 
@@ -29,13 +29,16 @@ class TerminalScreen(Screen):
     """Shows stages and epochs as lines, and the steps of an epoch as a bar where the terminal can."""
 
     def __init__(self, config: Config, console: Console, *, main: bool) -> None:
-        self._stage = config.stages[0]
+        self._epochs, self._select = 0, tuple[str, ...]()
+        for stage in config.trainings[:1]:
+            self._epochs, self._select = stage.epochs, tuple(stage.select)
+        self._dataset = ""
         self.console = console
         self.main = main
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total} steps"),
+            TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -63,10 +66,10 @@ class TerminalScreen(Screen):
         resumed = f", going on at epoch {progress.epoch + 1} step {progress.step}" if progress.samples else ""
         epochs = "1 epoch" if stage.epochs == 1 else f"{stage.epochs} epochs"
         self._say(f"{stage.name}: {epochs} on {streams}{resumed}", "bold")
-        self._stage = stage
+        self._epochs, self._select = stage.epochs, tuple(stage.select)
         self._restart_clock()
 
-    def stage_skipped(self, stage: Stage) -> None:
+    def stage_skipped(self, stage: AnyStage) -> None:
         """A line."""
         self._say(f"{stage.name}: already finished, skipped", "bold")
 
@@ -75,7 +78,7 @@ class TerminalScreen(Screen):
         now = time.monotonic()
         self._rows += rows
         rate = f"{self._rows / max(now - self._since, 1e-9):,.0f} samples/s"
-        epoch = f"epoch {progress.epoch + 1}/{self._stage.epochs}"
+        epoch = f"epoch {progress.epoch + 1}/{self._epochs}"
         if self._bar.disable:
             if now - self._spoke >= QUIET:
                 self._say(f"  {epoch}  step {progress.step:,}/{steps:,}  {rate}")
@@ -84,17 +87,17 @@ class TerminalScreen(Screen):
         if self._task is None:
             # What an earlier run has done is no measure of this one's speed.
             self._task = self._bar.add_task(
-                epoch, total=steps * self._stage.epochs, completed=done - 1, rate=""
+                epoch, total=steps * self._epochs, completed=done - 1, rate="", unit="steps"
             )
         self._bar.update(self._task, description=epoch, completed=done, rate=rate)
 
     def epoch_done(self, progress: Training, record: Mapping[str, Any]) -> None:
         """A line with the losses, the metrics that count, the rate and the time left."""
         elapsed = time.monotonic() - self._since
-        left = elapsed * (self._stage.epochs - record["epoch"])
-        chosen = {name: value for name, value in record["metrics"].items() if name in self._stage.select}
+        left = elapsed * (self._epochs - record["epoch"])
+        chosen = {name: value for name, value in record["metrics"].items() if name in self._select}
         parts = [
-            f"epoch {record['epoch']}/{self._stage.epochs}",
+            f"epoch {record['epoch']}/{self._epochs}",
             f"loss {record['losses'].get('total', 0):.3f}",
             *(f"{name} {value:.3f}" for name, value in chosen.items()),
             f"{self._rows / max(elapsed, 1e-9):,.0f} samples/s",
@@ -109,14 +112,36 @@ class TerminalScreen(Screen):
 
     def stage_finished(self, stage: Stage, progress: Training) -> None:
         """A line, and no bar."""
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-            self._task = None
+        self._end_task()
         self._say(f"  best epoch {progress.best_epoch}, {duration(progress.seconds)}")
+
+    def extracting(self, stage: ExtractStage, dataset: str, done: int, total: int) -> None:
+        """Move the bar; without one, a line from time to time, and one at the end."""
+        if dataset != self._dataset:
+            self._dataset = dataset
+            self._say(f"{stage.name}: features of {dataset}, {total:,} samples", "bold")
+            self._restart_clock()
+            if not self._bar.disable:
+                self._task = self._bar.add_task(dataset, total=total, unit="samples", rate="")
+            self._rows = -done
+        rate = f"{(self._rows + done) / max(time.monotonic() - self._since, 1e-9):,.0f} samples/s"
+        if self._task is not None:
+            self._bar.update(self._task, completed=done, rate=rate)
+        if done == total:
+            self._dataset = ""
+            self._end_task()
+            self._say(f"  {total:,} samples  {rate}")
+        elif self._bar.disable and time.monotonic() - self._spoke >= QUIET:
+            self._say(f"  {done:,}/{total:,}  {rate}")
 
     def warn(self, message: str) -> None:
         """A line."""
         self._say(message, "yellow")
+
+    def _end_task(self) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
 
     def _say(self, text: str, style: str | None = None) -> None:
         self._spoke = time.monotonic()

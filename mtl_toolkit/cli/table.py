@@ -24,7 +24,7 @@ def print_report(report: Mapping[str, Any], output: Path) -> None:
 
 def report_table(report: Mapping[str, Any]) -> Table:
     """One row per stage, one column per metric; where all are of one feed, the title names it instead."""
-    stages = report["stages"]
+    stages = [stage for stage in report["stages"] if stage.get("kind") != "extract"]
     names = list(dict.fromkeys(name for stage in stages for name in stage["metrics"]))
     feeds = {name.partition("/")[0] for name in names}
     title = f"{report['name']}, validated on {feeds.pop()}" if len(feeds) == 1 else report["name"]

@@ -5,8 +5,10 @@ from .load import Loaded, check_config, config_from, load_config
 from .plain import plain, recipes_in
 from .resolve import own_tasks, stage_tasks
 from .schema import (
+    AnyStage,
     Augmentation,
     Config,
+    ExtractStage,
     Feed,
     Model,
     Optimizer,
@@ -17,11 +19,14 @@ from .schema import (
     Task,
     TrainerOptions,
     Validation,
+    Windows,
 )
 
 __all__ = [
+    "AnyStage",
     "Augmentation",
     "Config",
+    "ExtractStage",
     "Feed",
     "Loaded",
     "Model",
@@ -33,6 +38,7 @@ __all__ = [
     "Task",
     "TrainerOptions",
     "Validation",
+    "Windows",
     "check_config",
     "config_from",
     "fields_of",

@@ -29,6 +29,7 @@ from .typewords import (
     is_sequence,
     is_union,
     rule_of,
+    tables_by_kind,
     words,
 )
 
@@ -50,6 +51,9 @@ def make_converter(registry: Registry, base: Path) -> cattrs.Converter:
     register(is_mapping, lambda cls, value: _structure_mapping(cls, value, converter))
     register(is_sequence, lambda cls, value: _structure_sequence(cls, value, converter))
     register(is_union, lambda cls, value: _structure_union(cls, value, converter))
+    register(
+        lambda cls: bool(tables_by_kind(cls)), lambda cls, value: _structure_tagged(cls, value, converter)
+    )
     register(is_choice, _structure_choice)
     # cattrs looks for hooks by type first, and has its own for these and their subclasses (as an IntEnum).
     for kind in SCALARS:
@@ -143,6 +147,19 @@ def _structure_union(cls: Any, value: Any, converter: cattrs.Converter) -> Any:
     if nested or len(tried) == 1:
         raise (nested or tried)[0]
     raise Problems.one(f"must be {rule_of(cls)} (got {shown(value)})")
+
+
+def _structure_tagged(cls: Any, value: Any, converter: cattrs.Converter) -> Any:
+    """Take the member that the table's `kind` names; the first where it names none."""
+    tables = tables_by_kind(cls)
+    if isinstance(value, tuple(tables.values())):
+        return value
+    kind = value.get("kind", next(iter(tables))) if isinstance(value, Mapping) else next(iter(tables))
+    if kind not in tables:
+        listed = " or ".join(map(shown, tables))
+        near = suggestion(kind, tables) if isinstance(kind, str) else ""
+        raise Problems([(("kind",), f"must be {listed} (got {shown(kind)}){near if 'mean' in near else ''}")])
+    return structure_table(tables[kind], value, converter)
 
 
 def _structure_choice(cls: Any, value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..plugin import TeacherLoss
 from .paths import expand_path
 from .problems import Found, Key, Problems
 from .resolve import default_selection, full_metric_names, ground_truth_weight, matching
-from .schema import Config, Feed, Stage
+from .schema import AnyStage, Config, ExtractStage, Feed, Stage
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 NAME_RULE = "must be letters, digits, '_', '-', '.' or '+', starting with a letter or digit"
@@ -23,21 +23,47 @@ NAME_RULE = "must be letters, digits, '_', '-', '.' or '+', starting with a lett
 def cross_check(config: Config, base: Path) -> None:
     """Check what no single table can know; raises `Problems`."""
     found = [*_names(config), *_members(config), *_metrics(config), *_task_keys(config)]
-    names: list[str] = []
+    earlier: list[AnyStage] = []
     for index, stage in enumerate(config.stages):
         at = ("stages", index)
-        if stage.name in names:
+        if stage.name in [other.name for other in earlier]:
             found.append(((*at, "name"), f"must differ from the other stages' (got {stage.name!r} twice)"))
-        problems = (
-            *_feeds(config, stage),
-            *_teacher(config, stage, names, base),
-            *_start(stage, names, base),
-            *_selection(config, stage),
-        )
-        found += [((*at, *path), message) for path, message in problems]
-        names.append(stage.name)
+        found += [((*at, *path), message) for path, message in _stage(config, stage, earlier, base)]
+        earlier.append(stage)
     if found:
         raise Problems(found)
+
+
+def _stage(config: Config, stage: AnyStage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:
+    trained = [other.name for other in earlier if isinstance(other, Stage)]
+    if isinstance(stage, ExtractStage):
+        yield from _reference(("network",), stage.network, trained, base)
+        for place, name in enumerate(stage.datasets):
+            if name not in config.datasets:
+                yield ("datasets", place), f"unknown dataset {name!r}{suggestion(name, config.datasets)}"
+        return
+    yield from _feeds(config, stage)
+    yield from _features(stage, earlier, base)
+    yield from _teacher(config, stage, trained, base)
+    yield from _start(stage, trained, base)
+    yield from _selection(config, stage)
+
+
+def _features(stage: Stage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:
+    if stage.windows is not None and stage.temporal is None:
+        yield ("windows",), "are for a temporal network, but the stage names none"
+    if stage.features is None:
+        return
+    extracts = {other.name: other for other in earlier if isinstance(other, ExtractStage)}
+    yield from _reference(("features",), stage.features, list(extracts), base)
+    if stage.features in extracts:
+        known = extracts[stage.features].datasets
+        for key, feeds in (("streams", stage.streams), ("validation", stage.validation)):
+            for index, feed in enumerate(feeds):
+                for name in feed.datasets:
+                    if name not in known:
+                        message = f"stage {stage.features!r} extracts no features of dataset {name!r}"
+                        yield (key, index, "dataset"), message + suggestion(name, known)
 
 
 def _names(config: Config) -> Iterator[Found]:

@@ -13,6 +13,7 @@ import tomli_w
 
 from ..entrypoints import find, unknown_disabled
 from ..errors import ConfigError, PluginError, shown
+from ..fields import fields_of
 from ..registry import Registry, Source
 from .convert import make_converter
 from .crosscheck import cross_check, loose_names
@@ -21,8 +22,9 @@ from .plain import plain, recipes_in
 from .problems import Found, Problems
 from .report import problem_lines
 from .resolve import resolve
-from .schema import Config
+from .schema import AnyStage, Config, Stage
 from .table import structure_table
+from .typewords import tables_by_kind
 
 __all__ = ["Loaded", "apply_override", "check_config", "config_from", "load_config", "read_toml"]
 
@@ -175,6 +177,16 @@ def _with_defaults(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Found]]
     stages = merged.get("stages")
     if isinstance(stages, list):
         merged["stages"] = [
-            {**defaults, **stage} if isinstance(stage, Mapping) else stage for stage in stages
+            {**_defaults_for(stage, defaults), **stage} if isinstance(stage, Mapping) else stage
+            for stage in stages
         ]
     return merged, []
+
+
+def _defaults_for(stage: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults that a stage can have: not those that only stages of another kind know."""
+    tables = tables_by_kind(AnyStage)
+    own = tables.get(stage.get("kind", "train"), Stage)
+    others = {key for table in tables.values() if table is not own for key in fields_of(table)}
+    foreign = others - set(fields_of(own))
+    return {key: value for key, value in defaults.items() if key not in foreign}

@@ -9,7 +9,7 @@ import attrs
 
 from ..plugin import TeacherLoss
 from .paths import expand_path
-from .schema import Config, Stage, Task
+from .schema import AnyStage, Config, ExtractStage, Stage, Task, Windows
 
 
 def resolve(config: Config, base: Path) -> Config:
@@ -64,12 +64,14 @@ def _resolve_task(task: Task) -> Task:
     )
 
 
-def _resolve_stage(config: Config, stage: Stage, base: Path) -> Stage:
+def _resolve_stage(config: Config, stage: AnyStage, base: Path) -> AnyStage:
     earlier = [other.name for other in config.stages]
 
     def absolute(reference: str) -> str:
         return reference if reference in earlier else str(expand_path(reference, base))
 
+    if isinstance(stage, ExtractStage):
+        return attrs.evolve(stage, network=absolute(stage.network))
     teacher = stage.teacher
     if isinstance(teacher, str):
         teacher = absolute(teacher)
@@ -78,6 +80,8 @@ def _resolve_stage(config: Config, stage: Stage, base: Path) -> Stage:
     return attrs.evolve(
         stage,
         teacher=teacher,
+        features=None if stage.features is None else absolute(stage.features),
+        windows=Windows() if stage.temporal is not None and stage.windows is None else stage.windows,
         start_from=None if stage.start_from is None else absolute(stage.start_from),
         ground_truth_weight=round(ground_truth_weight(stage), 12),
         select=_selection(config, stage),

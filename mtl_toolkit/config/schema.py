@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
-from ..plugin import Architecture, Backbone, Balancer, Dataset, Head, Loss, Metric, Sampler
+from ..plugin import Architecture, Backbone, Balancer, Dataset, Head, Loss, Metric, Sampler, Temporal
 from ..validators import above, at_least, between, each, not_empty, unique
 
 
@@ -92,7 +92,7 @@ class Stream(Feed):
     """Training samples for a task, with the rows it gives to each step and their order."""
 
     batch_size: int = attrs.field(
-        default=64, validator=at_least(1), metadata=doc("rows per step, over all processes")
+        default=64, validator=at_least(1), metadata=doc("rows (or windows) per step, over all processes")
     )
     sampler: Sampler = attrs.field(metadata=doc("order of the samples", toml_default="shuffle"))
 
@@ -133,11 +133,47 @@ class Scheduler:
 
 
 @attrs.frozen(kw_only=True)
+class Windows:
+    """Runs of frames of one video, which are the samples of a temporal stage.
+
+    Validation cuts every video into windows that follow each other, so that each frame is in just one.
+    """
+
+    length: int = attrs.field(default=32, validator=at_least(1), metadata=doc("frames, at most"))
+    stride: int = attrs.field(
+        default=16,
+        validator=at_least(1),
+        metadata=doc("frames between the starts of windows, in training"),
+    )
+    gaps: Literal["drop", "cut"] = attrs.field(
+        default="drop",
+        metadata=doc("drop training windows with a missing frame, or cut videos there into shorter windows"),
+    )
+    step: int = attrs.field(
+        default=1,
+        validator=at_least(1),
+        metadata=doc("largest distance of two frames' numbers that is no gap, for videos that were thinned"),
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Stage:
     """One training: which streams, how long, how, with which teacher."""
 
     name: str = attrs.field(validator=not_empty(), metadata=doc("its folder in the run directory"))
     kind: Literal["train"] = attrs.field(default="train", metadata=doc("what is done"))
+    features: str | None = attrs.field(
+        default=None,
+        metadata=doc("an earlier extract stage, or its folder, whose features stand in for pictures"),
+    )
+    temporal: Temporal | None = attrs.field(
+        default=None,
+        metadata=doc("a network over the frames of windows, under each head; none: single rows"),
+    )
+    windows: Windows | None = attrs.field(
+        default=None,
+        metadata=doc("how videos are cut; none: the defaults, with a temporal network"),
+    )
     streams: tuple[Stream, ...] = attrs.field(validator=not_empty(), metadata=doc("what a step is made of"))
     validation: tuple[Validation, ...] = attrs.field(
         default=(), metadata=doc("on what metrics are taken after each epoch")
@@ -186,6 +222,29 @@ class Stage:
 
 
 @attrs.frozen(kw_only=True)
+class ExtractStage:
+    """Runs a trained network over datasets and keeps its features, so that later stages need not run it."""
+
+    name: str = attrs.field(validator=not_empty(), metadata=doc("its folder in the run directory"))
+    kind: Literal["extract"] = attrs.field(default="extract", metadata=doc("what is done"))
+    network: str = attrs.field(metadata=doc("an earlier stage or a checkpoint's path: whose features"))
+    datasets: tuple[str, ...] = attrs.field(
+        validator=[not_empty(), unique()], metadata=doc("the datasets' names; each makes one file")
+    )
+    part: Literal["heads", "trunk"] = attrs.field(
+        default="heads",
+        metadata=doc("what is kept: what each head's last layer reads, or what the heads read"),
+    )
+    dtype: Literal["float32", "float16"] = attrs.field(
+        default="float32", metadata=doc("how numbers are kept; float16 takes half the room")
+    )
+    batch_size: int = attrs.field(default=256, validator=at_least(1), metadata=doc("rows at a time"))
+
+
+AnyStage: TypeAlias = Stage | ExtractStage
+
+
+@attrs.frozen(kw_only=True)
 class TrainerOptions:
     """What holds for all stages of a run and does not belong to the method."""
 
@@ -230,4 +289,11 @@ class Config:
     tasks: Mapping[str, Task] = attrs.field(validator=not_empty(), metadata=doc("what is learnt, by name"))
     datasets: Mapping[str, Dataset] = attrs.field(validator=not_empty(), metadata=doc("samples, by name"))
     model: Model = attrs.field(metadata=doc("the network"))
-    stages: tuple[Stage, ...] = attrs.field(validator=not_empty(), metadata=doc("trainings, in order"))
+    stages: tuple[Stage | ExtractStage, ...] = attrs.field(
+        validator=not_empty(), metadata=doc("what is done, in order")
+    )
+
+    @property
+    def trainings(self) -> tuple[Stage, ...]:
+        """The stages that train."""
+        return tuple(stage for stage in self.stages if isinstance(stage, Stage))

@@ -51,6 +51,22 @@ def is_union(kind: Any) -> bool:
     return get_origin(kind) in (Union, types.UnionType)
 
 
+def tables_by_kind(kind: Any) -> dict[str, type]:
+    """The members of a union of tables that each have a `kind` of one value, by that; {} for other types."""
+    members = get_args(kind) if is_union(kind) else ()
+    tags = {}
+    for member in members:
+        field = next((one for one in _fields(member) if one.name == "kind"), None)
+        if field is None or field.default is attrs.NOTHING:
+            return {}
+        tags[field.default] = member
+    return tags
+
+
+def _fields(kind: Any) -> Sequence[Any]:
+    return attrs.fields(kind) if attrs.has(kind) else ()
+
+
 def is_enum(kind: Any) -> bool:
     """Whether it is an enumeration, written by its values."""
     return inspect.isclass(kind) and issubclass(kind, enum.Enum)

@@ -2,16 +2,21 @@
 
 from .augment import augment
 from .description import Description, describe
+from .feature_file import FeatureLayout, create_features, map_features, open_features, video_order
+from .feature_samples import FeatureSamples
 from .inspect import Coverage, FeedSummary, Overlap, find_overlap, fingerprint, summarise
 from .loader import StreamLoader, allowed_cores, collate
 from .samples import CachedSamples, ConcatSamples, TensorSamples
 from .streams import LiveStream, SequentialPlan, TrainPlan, epoch_steps
+from .windows import WindowTable, covering_windows, training_windows, video_numbers
 
 __all__ = [
     "CachedSamples",
     "ConcatSamples",
     "Coverage",
     "Description",
+    "FeatureLayout",
+    "FeatureSamples",
     "FeedSummary",
     "LiveStream",
     "Overlap",
@@ -19,12 +24,20 @@ __all__ = [
     "StreamLoader",
     "TensorSamples",
     "TrainPlan",
+    "WindowTable",
     "allowed_cores",
     "augment",
     "collate",
+    "covering_windows",
+    "create_features",
     "describe",
     "epoch_steps",
     "find_overlap",
     "fingerprint",
+    "map_features",
+    "open_features",
     "summarise",
+    "training_windows",
+    "video_numbers",
+    "video_order",
 ]

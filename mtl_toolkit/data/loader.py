@@ -96,15 +96,21 @@ def collate(
     heads: Mapping[str, Head],
     noise: Sequence[np.ndarray] | None = None,
 ) -> Batch:
-    """Read the samples of all streams and lay them side by side.
+    """Read the items of all streams (samples, or windows of them) and lay their rows side by side.
 
     Samples that cannot be read and may be skipped are left out; the batch has no rows if that leaves none.
+    The rows of a window share its noise.
 
     Raises:
         UserError: if a sample cannot be read otherwise, or the streams' inputs differ in shape.
     """
-    pieces = [stream.samples.read_or_skip(wanted) for stream, wanted in zip(streams, indices, strict=True)]
-    kept = [wanted[keep] for wanted, (_, keep) in zip(indices, pieces, strict=True)]
+    drawn = [stream.rows(items) for stream, items in zip(streams, indices, strict=True)]
+    pieces = [stream.samples.read_or_skip(rows) for stream, (rows, _) in zip(streams, drawn, strict=True)]
+    kept = [rows[keep] for (rows, _), (_, keep) in zip(drawn, pieces, strict=True)]
+    owners = [
+        np.repeat(np.arange(len(lengths)), lengths)[keep]
+        for (_, lengths), (_, keep) in zip(drawn, pieces, strict=True)
+    ]
     targets, masks = _labels(streams, kept, heads)
     names = tuple(
         f"{stream.title}:{stream.samples.id(int(index))}"
@@ -112,12 +118,36 @@ def collate(
         for index in rows
     )
     inputs = _side_by_side(streams, [piece for piece, _ in pieces])
-    batch = Batch.from_tensors(inputs, targets, masks, sizes=[len(rows) for rows in kept], ids=names)
+    batch = Batch.from_tensors(
+        inputs,
+        targets,
+        masks,
+        sizes=[len(rows) for rows in kept],
+        windows=_windows(streams, owners),
+        ids=names,
+    )
     lots = None
     if noise is not None:
-        parts = [lot[keep] for lot, (_, keep) in zip(noise, pieces, strict=True)]
+        parts = [lot[owner] for lot, owner in zip(noise, owners, strict=True)]
         lots = torch.from_numpy(np.concatenate(parts))
-    return attrs.evolve(batch, noise=lots, skipped=sum(map(len, indices)) - len(batch))
+    asked = sum(len(rows) for rows, _ in drawn)
+    read = None if asked == len(batch) else _places([len(rows) for rows, _ in drawn], pieces)
+    return attrs.evolve(batch, noise=lots, skipped=asked - len(batch), rows_read=read)
+
+
+def _places(asked: Sequence[int], pieces: Sequence[tuple[Tensor | None, np.ndarray]]) -> tuple[int, ...]:
+    """The places of the rows that were read among all that were asked for, stream after stream."""
+    starts = np.cumsum([0, *asked[:-1]])
+    return tuple(
+        place for start, (_, keep) in zip(starts, pieces, strict=True) for place in (start + keep).tolist()
+    )
+
+
+def _windows(streams: Sequence[LiveStream], owners: Sequence[np.ndarray]) -> list[int] | None:
+    """Rows of each window, from the item that each row of each stream is of."""
+    if all(stream.windows is None for stream in streams):
+        return None
+    return [count for owner in owners for count in np.unique(owner, return_counts=True)[1].tolist()]
 
 
 class _Steps:

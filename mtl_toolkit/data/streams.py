@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..samples import Samples
+from .windows import WindowTable
 
 NOISE = 16  # random numbers a row gets for its augmentation
 
@@ -24,7 +25,8 @@ class LiveStream:
         task: the task it is for.
         samples: where it reads.
         draw: from a random generator to one pass over the samples (indices).
-        batch_size: rows per step over all processes.
+        batch_size: items per step over all processes.
+        windows: the windows that are drawn, if it is not single samples.
     """
 
     title: str
@@ -32,10 +34,22 @@ class LiveStream:
     samples: Samples
     draw: Callable[[np.random.Generator], np.ndarray]
     batch_size: int
+    windows: WindowTable | None = None
+
+    @property
+    def items(self) -> int:
+        """What there is to draw: samples, or windows of them."""
+        return len(self.samples) if self.windows is None else len(self.windows)
+
+    def rows(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The samples of some items, int64 [rows], and how many each has, int64 [items]."""
+        if self.windows is None:
+            return items, np.ones(len(items), np.int64)
+        return self.windows.rows(items), self.windows.lengths[items]
 
 
 class Plan(Protocol):
-    """Which samples of which stream make up a step on this rank."""
+    """Which items (samples, or windows of them) of which stream make up a step on this rank."""
 
     streams: Sequence[LiveStream]
 
@@ -43,10 +57,10 @@ class Plan(Protocol):
         """Steps in an epoch."""
 
     def indices(self, epoch: int, step: int) -> list[np.ndarray]:
-        """Sample indices of each stream."""
+        """The items of each stream."""
 
     def noise(self, epoch: int, step: int) -> list[np.ndarray] | None:
-        """Random numbers of each stream's rows, or None."""
+        """Random numbers of each stream's items, or None."""
 
 
 class TrainPlan:
@@ -69,7 +83,7 @@ class TrainPlan:
         world: int = 1,
     ) -> None:
         for stream in streams:
-            if not len(stream.samples):
+            if not stream.items:
                 raise DataError(f"stream {stream.title!r} has no samples")
         if world > max(stream.batch_size for stream in streams):
             raise DataError(f"no stream has a row a step for each of the {world} processes; raise batch_size")
@@ -77,7 +91,7 @@ class TrainPlan:
         self.seed = seed
         self.rank = rank
         self.world = world
-        self._steps = epoch_steps([(len(s.samples), s.batch_size) for s in streams], length)
+        self._steps = epoch_steps([(s.items, s.batch_size) for s in streams], length)
         self._epoch: int | None = None
         self._orders: list[np.ndarray] = []
 
@@ -86,14 +100,14 @@ class TrainPlan:
         return self._steps
 
     def indices(self, epoch: int, step: int) -> list[np.ndarray]:
-        """Sample indices of each stream's part of a step, on this rank."""
+        """The items of each stream's part of a step, on this rank."""
         return [
             self._mine(order[step * stream.batch_size : (step + 1) * stream.batch_size])
             for stream, order in zip(self.streams, self._order(epoch), strict=True)
         ]
 
     def noise(self, epoch: int, step: int) -> list[np.ndarray]:
-        """Uniform random numbers [rows, NOISE] of each stream's rows, on this rank."""
+        """Uniform random numbers [items, NOISE] of each stream's items, on this rank."""
         return [
             self._mine(
                 _generator(self.seed, "noise", stream.title, epoch, step).random(
@@ -126,18 +140,28 @@ class TrainPlan:
 
 
 class SequentialPlan:
-    """Every sample once, in order, in consecutive parts over the ranks; for validation."""
+    """Every item once, in consecutive parts over the ranks; for validation.
 
-    def __init__(self, stream: LiveStream, *, rank: int = 0, world: int = 1) -> None:
+    Args:
+        stream: what is read.
+        items: in this order, these; by default all as they come.
+        rank: the number of this process.
+        world: how many there are.
+    """
+
+    def __init__(
+        self, stream: LiveStream, *, items: np.ndarray | None = None, rank: int = 0, world: int = 1
+    ) -> None:
         self.streams: Sequence[LiveStream] = (stream,)
-        self._mine = np.array_split(np.arange(len(stream.samples)), world)[rank]
+        items = np.arange(stream.items) if items is None else items
+        self._mine = np.array_split(items, world)[rank]
 
     def steps(self) -> int:
         """Steps on this rank; ranks may differ."""
         return -(-len(self._mine) // self.streams[0].batch_size)
 
     def indices(self, epoch: int, step: int) -> list[np.ndarray]:
-        """The next samples."""
+        """The next items."""
         size = self.streams[0].batch_size
         return [self._mine[step * size : (step + 1) * size]]
 

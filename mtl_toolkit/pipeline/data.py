@@ -3,81 +3,170 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..config import Config, Feed, Stage, Stream, own_tasks, stage_tasks
+from ..batch import Labels
+from ..config import (
+    AnyStage,
+    Config,
+    ExtractStage,
+    Feed,
+    Stage,
+    Stream,
+    Validation,
+    Windows,
+    own_tasks,
+    stage_tasks,
+)
 from ..data import (
     CachedSamples,
     ConcatSamples,
+    FeatureSamples,
     LiveStream,
+    WindowTable,
+    covering_windows,
     fingerprint,
+    training_windows,
 )
 from ..errors import DataError, UnreadableSampleError
 from ..plugin import DataFacts, Head
+from ..rundir import RunDirectory
 from ..samples import Samples
 
 
 class DataSource:
-    """Opens each dataset of a configuration once for training, and once for validation."""
+    """Opens each dataset of a configuration once for training, and once for validation.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: the configuration.
+        directory: of the run, where extract stages leave their features; without one they cannot be read.
+    """
+
+    def __init__(self, config: Config, directory: RunDirectory | None = None) -> None:
         self.config = config
         self.heads = {name: task.head for name, task in config.tasks.items() if not task.head.members}
-        self._open: dict[tuple[str, bool], Samples] = {}
+        self._directory = directory
+        self._open: dict[tuple[str, bool, int], Samples] = {}
         self._fingerprints: dict[tuple[str, bool], dict[str, str]] = {}
+        self._tables: dict[tuple[tuple[str, ...], bool, Windows], WindowTable] = {}
 
-    def samples(self, feed: Feed, *, validation: bool) -> Samples:
-        """The samples of a feed.
+    def samples(self, stage: Stage, feed: Feed, *, validation: bool) -> Samples:
+        """The samples of a stage's feed.
 
         Raises:
             DataError: if a dataset cannot be opened, holds invalid labels, or has no samples.
         """
-        parts = {name: self._dataset(name, validation=validation) for name in feed.datasets}
+        parts = {name: self._inputs(stage, name, validation=validation) for name in feed.datasets}
         return next(iter(parts.values())) if len(parts) == 1 else ConcatSamples(parts)
 
-    def stream(self, stream: Stream) -> LiveStream:
+    def stream(self, stage: Stage, stream: Stream) -> LiveStream:
         """A training stream, ready to be drawn."""
-        samples = self.samples(stream, validation=False)
-        return LiveStream(stream.title, stream.task, samples, self.order(stream), stream.batch_size)
+        samples, windows = self.items(stage, stream, validation=False)
+        draw = self.order(stage, stream)
+        return LiveStream(stream.title, stream.task, samples, draw, stream.batch_size, windows)
 
-    def order(self, stream: Stream) -> Callable[[np.random.Generator], np.ndarray]:
-        """From a random generator to one pass over a stream's samples."""
-        samples = self.samples(stream, validation=False)
+    def order(self, stage: Stage, stream: Stream) -> Callable[[np.random.Generator], np.ndarray]:
+        """From a random generator to one pass over a stream; a window counts as its middle frame."""
+        samples, windows = self.items(stage, stream, validation=False)
         own = {task: self.heads[task] for task in own_tasks(self.config, stream.task)}
         labels = {task: found for task, found in samples.labels().items() if task in own}
-        return stream.sampler.build(len(samples), labels, own)
+        if windows is not None:
+            middle = windows.middles()
+            labels = {task: Labels(one.values[middle], one.valid[middle]) for task, one in labels.items()}
+        return stream.sampler.build(len(samples if windows is None else windows), labels, own)
 
-    def validation(self, feed: Feed, batch_size: int) -> LiveStream:
+    def validation(self, stage: Stage, feed: Validation) -> LiveStream:
         """A validation feed, read in order."""
-        samples = self.samples(feed, validation=True)
+        samples, windows = self.items(stage, feed, validation=True)
+        longest = 1 if stage.windows is None else stage.windows.length
+        size = max(1, feed.batch_size // longest)
         return LiveStream(
-            feed.title, feed.task, samples, lambda generator: generator.permutation(0), batch_size
+            feed.title, feed.task, samples, lambda generator: generator.permutation(0), size, windows
         )
 
-    def fingerprints(self, stage: Stage) -> dict[str, dict[str, str]]:
+    def items(self, stage: Stage, feed: Feed, *, validation: bool) -> tuple[Samples, WindowTable | None]:
+        """The samples of a feed, and the windows of them if the stage works on windows.
+
+        Raises:
+            DataError: if they cannot be had.
+        """
+        samples = self.samples(stage, feed, validation=validation)
+        if stage.windows is None:
+            return samples, None
+        key = (feed.datasets, validation, stage.windows)
+        if key not in self._tables:
+            cut = covering_windows if validation else training_windows
+            self._tables[key] = cut(samples, stage.windows)
+        return samples, self._tables[key]
+
+    def fingerprints(self, stage: AnyStage) -> dict[str, dict[str, str]]:
         """Hashes of every dataset of a stage: of its labels, and of its split."""
         found: dict[str, dict[str, str]] = {}
-        for feeds, validation in ((stage.streams, False), (stage.validation, True)):
-            for name in (name for feed in feeds for name in feed.datasets if name not in found):
+        for name, validation in dataset_uses(stage):
+            if name not in found:
                 key = (name, validation)
                 if key not in self._fingerprints:
-                    self._fingerprints[key] = fingerprint(self._dataset(name, validation=validation))
+                    self._fingerprints[key] = fingerprint(self.dataset(name, validation=validation))
                 found[name] = self._fingerprints[key]
         return found
 
-    def _dataset(self, name: str, *, validation: bool) -> Samples:
-        key = (name, validation)
+    def dataset(self, name: str, *, validation: bool, size: int | None = None) -> Samples:
+        """A dataset.
+
+        Args:
+            name: of the dataset.
+            validation: whether it is read for validation.
+            size: side of its pictures; by default as the model reads them.
+
+        Raises:
+            DataError: if it cannot be opened, holds invalid labels, or has no samples.
+        """
+        size = size or self.config.model.read_size
+        key = (name, validation, size)
         if key not in self._open:
             recipe = self.config.datasets[name]
             try:
-                samples = recipe.build(DataFacts(self.heads, self.config.model.read_size, validation))
+                samples = recipe.build(DataFacts(self.heads, size, validation))
             except DataError as error:
                 raise DataError(*(f"datasets.{name}: {problem}" for problem in error.problems)) from error
             _check(name, samples, self.heads)
             self._open[key] = CachedSamples(samples) if recipe.cache else samples
         return self._open[key]
+
+    def features_folder(self, stage: Stage) -> Path | None:
+        """Where the features are that a stage reads; None if it reads none, or they are nowhere yet."""
+        if stage.features is None:
+            return None
+        if stage.features not in [other.name for other in self.config.stages]:
+            return Path(stage.features)
+        return None if self._directory is None else self._directory.stage(stage.features).path
+
+    def _inputs(self, stage: Stage, name: str, *, validation: bool) -> Samples:
+        samples = self.dataset(name, validation=validation)
+        if stage.features is None:
+            return samples
+        folder = self.features_folder(stage) or Path()
+        return FeatureSamples(samples, folder / feature_file(name))
+
+
+def feature_file(dataset: str) -> str:
+    """The file in an extract stage's folder that has the features of a dataset."""
+    return f"{dataset}.h5"
+
+
+def dataset_uses(stage: AnyStage) -> list[tuple[str, bool]]:
+    """The datasets of a stage, each with whether it is read for validation."""
+    if isinstance(stage, ExtractStage):
+        return [(name, True) for name in stage.datasets]
+    return [
+        (name, validation)
+        for feeds, validation in ((stage.streams, False), (stage.validation, True))
+        for feed in feeds
+        for name in feed.datasets
+    ]
 
 
 def stage_heads(config: Config, stage: Stage) -> dict[str, Head]:

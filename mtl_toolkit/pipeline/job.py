@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 from accelerate import Accelerator
 
-from ..config import Loaded, Stage
+from ..config import AnyStage, Loaded, Stage
 from ..rundir import StageDirectory
 from .data import DataSource
 from .screen import Screen
@@ -16,7 +16,7 @@ from .screen import Screen
 
 @attrs.frozen(eq=False)
 class StageJob:
-    """What a stage is trained with: the run's parts that it needs.
+    """What a stage is done with: the run's parts that it needs.
 
     Attributes:
         loaded: the configuration and its plugins.
@@ -30,10 +30,16 @@ class StageJob:
     """
 
     loaded: Loaded
-    stage: Stage
+    stage: AnyStage
     source: DataSource
     directory: StageDirectory
     references: Mapping[str, Path]
     accelerator: Accelerator
     screen: Screen
     stop: Callable[[], int]
+
+    @property
+    def training(self) -> Stage:
+        """The stage, where it is one that trains."""
+        assert isinstance(self.stage, Stage)
+        return self.stage

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import torch
 from torch import Tensor
 
 from ..batch import HeadOutput
-from ..checkpoint import DESCRIPTION, load_weights, read_description
-from ..config import Model
+from ..checkpoint import DESCRIPTION, MODEL, load_weights, read_description
+from ..config import Model, Windows
 from ..config.from_plain import from_plain
+from ..data import FeatureLayout
 from ..errors import RunError, UserError
 from ..files import recover_folder
 from ..model import MultiTaskModel, Preprocessing, build_model
-from ..plugin import Head
+from ..plugin import Head, Temporal
 from ..registry import Registry
+
+T = TypeVar("T")
+NETWORK = "network"  # the folder in a checkpoint with that of the network which makes its features
 
 
 @attrs.frozen(eq=False)
@@ -31,6 +37,8 @@ class TrainedStage:
         preprocessing: what is done to pictures before the network.
         description: what the checkpoint says of itself.
         path: where it was loaded from.
+        windows: how videos are cut for a temporal network; None if it looks at single pictures.
+        network: the network that makes its features of pictures, if it works on features.
     """
 
     model: MultiTaskModel
@@ -38,14 +46,19 @@ class TrainedStage:
     preprocessing: Preprocessing
     description: Mapping[str, Any]
     path: Path
+    windows: Windows | None = None
+    network: TrainedStage | None = None
 
     @torch.no_grad()
-    def outputs(self, inputs: Tensor) -> dict[str, HeadOutput]:
+    def outputs(self, inputs: Tensor, windows: Sequence[int] | None = None) -> dict[str, HeadOutput]:
         """Raw outputs by task.
 
         Args:
             inputs: uint8 pictures [rows, 3, side, side]; `side` is the preprocessing's `read_size`, and the
-                network sees their centre.
+                network sees their centre. Where the network works on features, these, [rows, width], or
+                pictures, of which they are made first.
+            windows: for a temporal network, rows of each window of frames that follow each other; None: all
+                rows are one window.
 
         Raises:
             ValueError: if pictures have another side: faces would be seen at a scale never trained.
@@ -54,12 +67,57 @@ class TrainedStage:
         if inputs.ndim == 4 and inputs.shape[2:] != (side, side):
             raise ValueError(f"pictures must be {side} x {side} (got {tuple(inputs.shape[2:])})")
         self.model.eval()
-        outputs: dict[str, HeadOutput] = self.model(inputs)
+        if self.network is not None and inputs.ndim == 4:
+            inputs = self.features(inputs)
+        outputs: dict[str, HeadOutput] = self.model(inputs, windows=windows)
         return outputs
 
-    def predict(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Estimates by task: class ids [rows], or values [rows, units]."""
-        return {task: self.heads[task].estimate(out.values) for task, out in self.outputs(inputs).items()}
+    @torch.no_grad()
+    def features(self, pictures: Tensor) -> Tensor:
+        """The features of pictures that this network reads: float32 [rows, width].
+
+        Raises:
+            ValueError: if it reads pictures.
+        """
+        if self.network is None:
+            raise ValueError("the network reads pictures, not features")
+        layout = FeatureLayout(**self.description["features"])
+        return feature_rows(self.network.model.eval(), pictures, layout)
+
+    def predict(self, inputs: Tensor, windows: Sequence[int] | None = None) -> dict[str, Tensor]:
+        """Estimates by task: class ids [rows], or values [rows, units]; arguments as of `outputs`."""
+        outputs = self.outputs(inputs, windows)
+        return {task: self.heads[task].estimate(out.values) for task, out in outputs.items()}
+
+    def to(self, device: torch.device | str) -> TrainedStage:
+        """Move the network, and the one under it, to a device."""
+        self.model.to(device)
+        if self.network is not None:
+            self.network.to(device)
+        return self
+
+
+def _optional(
+    kind: type[T], description: Mapping[str, Any], key: str, registry: Registry, folder: Path
+) -> T | None:
+    value = description.get(key)
+    return None if value is None else from_plain(kind, value, registry, folder)
+
+
+def task_features(
+    model: MultiTaskModel, pictures: Tensor, source: str, tasks: Sequence[str]
+) -> dict[str, Tensor]:
+    """Features of pictures by task, see `FeatureLayout.source`."""
+    if source == "trunk":
+        return model.features(pictures, tasks)
+    return {task: output.features for task, output in model(pictures, tasks).items()}
+
+
+def feature_rows(model: MultiTaskModel, pictures: Tensor, layout: FeatureLayout) -> Tensor:
+    """Features of pictures as rows of a layout: float32 [rows, width]."""
+    reader = {part: task for task, part in layout.tasks.items()}
+    features = task_features(model, pictures, layout.source, list(reader.values()))
+    return torch.cat([features[reader[part]].float() for part in layout.parts], dim=1)
 
 
 def load_stage(path: Path | str, registry: Registry | None = None) -> TrainedStage:
@@ -83,11 +141,30 @@ def load_stage(path: Path | str, registry: Registry | None = None) -> TrainedSta
             for task, table in description["tasks"].items()
         }
         preprocessing = from_plain(Preprocessing, description["preprocessing"], registry, folder)
-        model = build_model(model_recipe, heads, preprocessing, weights=False)
+        temporal = _optional(Temporal, description, "temporal", registry, folder)  # type: ignore[type-abstract]
+        windows = _optional(Windows, description, "windows", registry, folder)
+        made = description.get("features")
+        columns = FeatureLayout(**made).columns() if made else None
+        model = build_model(
+            model_recipe, heads, preprocessing, weights=False, temporal=temporal, columns=columns
+        )
     except (UserError, KeyError) as error:
         raise RunError(f"{folder / DESCRIPTION}: does not fit the installed plugins: {error}") from error
     load_weights(folder, model)
-    return TrainedStage(model.eval(), heads, preprocessing, description, folder)
+    network = load_stage(folder / NETWORK, registry) if made else None
+    return TrainedStage(model.eval(), heads, preprocessing, description, folder, windows, network)
+
+
+def keep_network(source: Path, folder: Path) -> None:
+    """Put a checkpoint's weights and description into another folder, as hard links where that can be."""
+    target = folder / NETWORK
+    target.mkdir(exist_ok=True)
+    for name in (MODEL, DESCRIPTION):
+        (target / name).unlink(missing_ok=True)
+        try:
+            os.link(source / name, target / name)
+        except OSError:
+            shutil.copyfile(source / name, target / name)
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
 
 from ..checkpoint import TrainingState, load_training, load_weights, save_checkpoint
+from ..data import FeatureLayout
 from ..hookspecs import EpochFinished, StageFinished, StageStarted
-from ..model import describe
 from ..registry import versions
 from ..rundir import END
 from ..trainer import Progress, Trainer
-from .data import stage_heads
 from .job import StageJob
+from .load import NETWORK, keep_network
+from .misfits import description
 
 
 class Recorder:
     """Writes a stage's log and checkpoints, and tells the screen and the lifecycle listeners."""
 
-    def __init__(self, job: StageJob, trainer: Trainer) -> None:
+    def __init__(self, job: StageJob, trainer: Trainer, layout: FeatureLayout | None = None) -> None:
         self.job = job
         self.trainer = trainer
+        self.layout = layout
         self.main = job.accelerator.is_main_process
         self.run = job.loaded.config.name
 
@@ -50,9 +53,9 @@ class Recorder:
         """Training begins or goes on."""
         progress, job = self.trainer.progress, self.job
         if self.main:
-            job.screen.stage_started(job.stage, progress)
+            job.screen.stage_started(job.training, progress)
             event = StageStarted(
-                self.run, job.stage.name, str(job.directory.path), job.stage.epochs, progress.epoch + 1
+                self.run, job.stage.name, str(job.directory.path), job.training.epochs, progress.epoch + 1
             )
             self._notify("mtl_stage_started", event)
 
@@ -87,7 +90,7 @@ class Recorder:
         """Keep the best weights."""
         if self.main:
             description = self._description(progress.best_epoch, progress.best_metrics)
-            save_checkpoint(self.job.directory.best, self.trainer.model, description)
+            save_checkpoint(self.job.directory.best, self.trainer.model, description, add=self._add_network)
 
     def save(self, progress: Progress) -> None:
         """Keep a point to go on from; the other processes wait for it."""
@@ -102,14 +105,16 @@ class Recorder:
             )
             metrics = progress.history[-1]["metrics"] if progress.history else {}
             description = self._description(len(progress.history), metrics)
-            save_checkpoint(self.job.directory.last, self.trainer.model, description, state)
+            save_checkpoint(
+                self.job.directory.last, self.trainer.model, description, state, self._add_network
+            )
         self.job.accelerator.wait_for_everyone()
 
     def finished(self) -> None:
         """The stage is done."""
         progress, job = self.trainer.progress, self.job
         if self.main:
-            job.screen.stage_finished(job.stage, progress)
+            job.screen.stage_finished(job.training, progress)
             event = StageFinished(
                 run=self.run,
                 stage=job.stage.name,
@@ -121,15 +126,23 @@ class Recorder:
             self._notify("mtl_stage_finished", event)
 
     def _description(self, epoch: int, metrics: Mapping[str, float]) -> dict[str, Any]:
-        config, stage = self.job.loaded.config, self.job.stage
+        config, stage = self.job.loaded.config, self.job.training
         return {
             "stage": stage.name,
             "run": config.name,
             "epoch": epoch,
             "metrics": metrics,
             "versions": versions(self.job.loaded.sources()),
-            **describe(config.model, stage_heads(config, stage)),
+            **description(config, stage),
+            **({} if self.layout is None else {"features": attrs.asdict(self.layout)}),
         }
+
+    def _add_network(self, folder: Path) -> None:
+        """The network that makes the features goes with those that read them."""
+        if self.layout is not None:
+            features = self.job.source.features_folder(self.job.training)
+            assert features is not None
+            keep_network(features / NETWORK, folder)
 
     def _notify(self, hook: str, event: Any) -> None:
         for problem in self.job.loaded.registry.notify(hook, event):

@@ -15,17 +15,18 @@ import torch
 from accelerate import Accelerator
 
 from ..checkpoint import MODEL
-from ..config import Config, Loaded, Stage, plain, recipes_in
+from ..config import AnyStage, Config, ExtractStage, Loaded, Stage, plain, recipes_in
 from ..errors import ConfigError, suggestion
 from ..files import file_digest
 from ..registry import versions
 from ..report_html import render_report
 from ..rundir import RunDirectory, differences
 from ..trainer import Progress
-from .data import DataSource, stage_heads
+from .data import DataSource, dataset_uses, stage_heads
 from .device import make_accelerator, peak_memory, start_measuring
+from .extract import Extracted, extract_stage
 from .job import StageJob
-from .load import find_checkpoint
+from .load import NETWORK, find_checkpoint
 from .screen import Screen
 from .stage import train_stage
 from .survey import survey
@@ -62,7 +63,7 @@ def run(
     accelerator = make_accelerator(config.trainer.device, config.trainer.precision)
     screen = screen or Screen()
     directory = RunDirectory(Path(output))
-    source = DataSource(config)
+    source = DataSource(config, directory)
     _, problems = survey(config, source)
     if problems:
         raise ConfigError(*problems)
@@ -107,9 +108,11 @@ def _run_stage(job: StageJob, record: dict[str, Any]) -> dict[str, Any]:
         job.directory.write_record({**record, "threads": torch.get_num_threads()})
     job.accelerator.wait_for_everyone()
     start_measuring(job.accelerator.device)
-    progress = train_stage(job)
+    if isinstance(job.stage, ExtractStage):
+        result = _extracted(job, record, extract_stage(job, _digest(record)))
+    else:
+        result = _result(job, record, train_stage(job))
     gc.collect()
-    result = _result(job, record, progress)
     if job.accelerator.is_main_process:
         job.directory.write_record({**record, "threads": torch.get_num_threads(), "result": result})
     job.accelerator.wait_for_everyone()
@@ -130,13 +133,29 @@ def _result(job: StageJob, record: Mapping[str, Any], progress: Progress) -> dic
     }
 
 
+def _extracted(job: StageJob, record: Mapping[str, Any], done: Extracted) -> dict[str, Any]:
+    """The entry of an extract stage: it has no epochs and no metrics."""
+    return {
+        "name": job.stage.name,
+        "kind": "extract",
+        "best_epoch": 0,
+        "metrics": {},
+        "epochs": 0,
+        "seconds": round(done.seconds, 3),
+        "samples_per_second": round(done.samples / max(done.seconds, 1e-9), 1),
+        "peak_memory_bytes": peak_memory(job.accelerator.device),
+        "skipped_samples": done.skipped,
+        "data": record["data"],
+    }
+
+
 def _records(loaded: Loaded, source: DataSource, accelerator: Accelerator) -> dict[str, dict[str, Any]]:
     """What each stage is made from: it is trained again only if this changes."""
     config = loaded.config
     records: dict[str, dict[str, Any]] = {}
     for stage in config.stages:
-        names = dict.fromkeys(n for feed in (*stage.streams, *stage.validation) for n in feed.datasets)
-        tasks = dict.fromkeys([*stage_heads(config, stage), *(s.task for s in stage.streams)])
+        names = dict.fromkeys(name for name, _ in dataset_uses(stage))
+        tasks = _tasks(config, stage)
         used = [stage, config.model, *(config.tasks[t] for t in tasks), *(config.datasets[n] for n in names)]
         sources = [loaded.registry.source_of(type(recipe)) for part in used for recipe in recipes_in(part)]
         trainer = {key: value for key, value in plain(config.trainer).items() if key not in FREE}
@@ -155,10 +174,22 @@ def _records(loaded: Loaded, source: DataSource, accelerator: Accelerator) -> di
     return records
 
 
-def _files(config: Config, stage: Stage) -> list[Path]:
+def _tasks(config: Config, stage: AnyStage) -> list[str]:
+    """The tasks that a stage knows of; an extract stage keeps the labels of all."""
+    if isinstance(stage, ExtractStage):
+        return list(config.tasks)
+    return list(dict.fromkeys([*stage_heads(config, stage), *(stream.task for stream in stage.streams)]))
+
+
+def _files(config: Config, stage: AnyStage) -> list[Path]:
     """Weights from outside the run: checkpoints of other runs, and files that the model's recipes name."""
     earlier = {one.name for one in config.stages}
-    files = [find_checkpoint(Path(name)) / MODEL for name in _earlier(stage) if name not in earlier]
+    features = stage.features if isinstance(stage, Stage) else None
+    files = [
+        (Path(name) / NETWORK if name == features else find_checkpoint(Path(name))) / MODEL
+        for name in _earlier(stage)
+        if name not in earlier
+    ]
     for recipe in recipes_in(config.model):
         values = attrs.asdict(recipe, recurse=False).values()
         files += [value for value in values if isinstance(value, Path) and value.is_file()]
@@ -198,12 +229,15 @@ def _dependents(config: Config, fresh: Sequence[str]) -> list[str]:
     return redo
 
 
-def _earlier(stage: Stage) -> list[str]:
+def _earlier(stage: AnyStage) -> list[str]:
     """What a stage refers to: stages or checkpoints' paths."""
-    return list(dict.fromkeys([*stage.teachers.values(), *([stage.start_from] if stage.start_from else [])]))
+    if isinstance(stage, ExtractStage):
+        return [stage.network]
+    named = [*stage.teachers.values(), stage.start_from, stage.features]
+    return list(dict.fromkeys(name for name in named if name))
 
 
-def _references(config: Config, stage: Stage, directory: RunDirectory) -> dict[str, Path]:
+def _references(config: Config, stage: AnyStage, directory: RunDirectory) -> dict[str, Path]:
     names = [other.name for other in config.stages]
     return {name: directory.stage(name).path if name in names else Path(name) for name in _earlier(stage)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import Stage
+from ..config import AnyStage, ExtractStage, Stage
 from ..trainer import Progress
 
 
@@ -15,7 +15,7 @@ class Screen:
     def stage_started(self, stage: Stage, progress: Progress) -> None:
         """A stage begins, or goes on from `progress`."""
 
-    def stage_skipped(self, stage: Stage) -> None:
+    def stage_skipped(self, stage: AnyStage) -> None:
         """A stage is already finished."""
 
     def step_done(self, progress: Progress, steps: int, rows: int) -> None:
@@ -26,6 +26,9 @@ class Screen:
 
     def stage_finished(self, stage: Stage, progress: Progress) -> None:
         """A stage is done."""
+
+    def extracting(self, stage: ExtractStage, dataset: str, done: int, total: int) -> None:
+        """The features of `done` of a dataset's `total` samples have been made."""
 
     def warn(self, message: str) -> None:
         """Something is wrong that does not stop the run."""

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from ..batch import Batch
-from ..checkpoint import load_weights
+from ..checkpoint import load_weights, read_description
 from ..config import Config, Stage
-from ..data import SequentialPlan, StreamLoader, TrainPlan, allowed_cores, augment
-from ..errors import ConfigError
+from ..data import FeatureLayout, SequentialPlan, StreamLoader, TrainPlan, augment, open_features
+from ..errors import ConfigError, RunError
 from ..metrics import FeedMetrics
 from ..model import MultiTaskModel, build_model
 from ..objective import Objective, StreamTask
 from ..seeding import derive_seed
 from ..trainer import Feed, Progress, Schedule, Trainer, make_optimizer
-from .data import feed_heads, loss_names, stage_heads
+from .data import dataset_uses, feature_file, feed_heads, loss_names, stage_heads
 from .job import StageJob
 from .load import find_checkpoint
+from .loading import loader_workers, pins_memory
 from .recorder import Recorder
 from .teacher import Teachers, load_teachers
 
@@ -31,8 +32,9 @@ def train_stage(job: StageJob) -> Progress:
         UserError: if its parts do not fit, or training fails.
         Interrupted: if a stop was asked for, after saving.
     """
-    trainer = build_trainer(job)
-    recorder = Recorder(job, trainer)
+    layout = stage_layout(job)
+    trainer = build_trainer(job, layout)
+    recorder = Recorder(job, trainer, layout)
     trainer.observer = recorder
     if job.directory.resumable():
         recorder.resume()
@@ -50,11 +52,11 @@ def train_stage(job: StageJob) -> Progress:
     return progress
 
 
-def build_trainer(job: StageJob) -> Trainer:
+def build_trainer(job: StageJob, layout: FeatureLayout | None = None) -> Trainer:
     """Everything a stage needs, live; the network's initial values are a function of seed and stage."""
-    config, stage, device = job.loaded.config, job.stage, job.accelerator.device
+    config, stage, device = job.loaded.config, job.training, job.accelerator.device
     options = config.trainer
-    model = initial_model(job)
+    model = initial_model(job, layout)
     if options.channels_last and device.type != "mps":
         model.to(memory_format=torch.channels_last)
     model.to(device)
@@ -85,16 +87,47 @@ def build_trainer(job: StageJob) -> Trainer:
     )
 
 
-def initial_model(job: StageJob) -> MultiTaskModel:
-    """The network before training, with another stage's weights if `start_from` names one."""
-    config, stage = job.loaded.config, job.stage
+def initial_model(job: StageJob, layout: FeatureLayout | None) -> MultiTaskModel:
+    """The network before training, with another stage's weights if `start_from` names one.
+
+    A temporal network takes only the trunk of one without: the layers after it differ.
+    """
+    config, stage = job.loaded.config, job.training
     heads = stage_heads(config, stage)
+    columns = None if layout is None else layout.columns()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, stage.name, "initial weights"))
-        model = build_model(config.model, heads, weights=stage.start_from is None)
+        model = build_model(
+            config.model,
+            heads,
+            weights=stage.start_from is None,
+            temporal=stage.temporal,
+            columns=columns,
+        )
     if stage.start_from is not None:
-        load_weights(find_checkpoint(job.references[stage.start_from]), model)
+        folder = find_checkpoint(job.references[stage.start_from])
+        only = stage.temporal is not None and not read_description(folder).get("temporal")
+        load_weights(folder, model, prefix="trunk." if only else "")
     return model
+
+
+def stage_layout(job: StageJob) -> FeatureLayout | None:
+    """What the stage's features are made of, if it works on features.
+
+    Raises:
+        RunError: if its datasets have features of different networks.
+    """
+    stage = job.training
+    if stage.features is None:
+        return None
+    folder = job.source.features_folder(stage) or Path()
+    names = dict.fromkeys(name for name, _ in dataset_uses(stage))
+    layouts = {name: open_features(folder / feature_file(name)).layout for name in names}
+    first = next(iter(layouts))
+    for name, layout in layouts.items():
+        if layout != layouts[first]:
+            raise RunError(f"{folder}: the features of {name!r} and {first!r} differ in tasks or width")
+    return layouts[first]
 
 
 def build_objective(config: Config, stage: Stage) -> Objective:
@@ -115,7 +148,7 @@ def build_objective(config: Config, stage: Stage) -> Objective:
 
 def training_loader(job: StageJob) -> StreamLoader:
     """The batches of the stage's streams, on this process."""
-    config, stage, accelerator = job.loaded.config, job.stage, job.accelerator
+    config, stage, accelerator = job.loaded.config, job.training, job.accelerator
     rows = sum(stream.batch_size // accelerator.num_processes for stream in stage.streams)
     if accelerator.num_processes > 1 and rows < 2:
         raise ConfigError(
@@ -123,24 +156,28 @@ def training_loader(job: StageJob) -> StreamLoader:
             "raise batch_size"
         )
     plan = TrainPlan(
-        [job.source.stream(stream) for stream in stage.streams],
+        [job.source.stream(stage, stream) for stream in stage.streams],
         seed=derive_seed(config.seed, stage.name, "data"),
         length=stage.epoch_length,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
-    return StreamLoader(plan, stage_heads(config, stage), workers=_workers(job), pin_memory=_pins(job))
+    return StreamLoader(
+        plan, stage_heads(config, stage), workers=loader_workers(job), pin_memory=pins_memory(job)
+    )
 
 
 def validation_feeds(job: StageJob) -> list[Feed]:
     """The stage's validation data with its metrics."""
     config, accelerator = job.loaded.config, job.accelerator
     feeds = []
-    for validation in job.stage.validation:
+    for validation in job.training.validation:
         heads = feed_heads(config, validation)
-        stream = job.source.validation(validation, validation.batch_size)
+        stream = job.source.validation(job.training, validation)
         plan = SequentialPlan(stream, rank=accelerator.process_index, world=accelerator.num_processes)
-        loader = StreamLoader(plan, heads, workers=_workers(job), pin_memory=_pins(job), keep_workers=False)
+        loader = StreamLoader(
+            plan, heads, workers=loader_workers(job), pin_memory=pins_memory(job), keep_workers=False
+        )
         metrics = {task: config.tasks[task].metrics for task in heads}
         feeds.append(Feed(loader, FeedMetrics(validation.title, heads, metrics, accelerator.device)))
     return feeds
@@ -148,11 +185,11 @@ def validation_feeds(job: StageJob) -> list[Feed]:
 
 def build_teacher(job: StageJob) -> Teachers | None:
     """The stage's teachers on the device, or None."""
-    if not job.stage.teachers:
+    stage, config = job.training, job.loaded.config
+    if not stage.teachers:
         return None
-    references = {task: job.references[name] for task, name in job.stage.teachers.items()}
-    config = job.loaded.config
-    heads = stage_heads(config, job.stage)
+    references = {task: job.references[name] for task, name in stage.teachers.items()}
+    heads = stage_heads(config, stage)
     teachers = load_teachers(references, list(heads), job.loaded.registry)
     if config.trainer.channels_last and job.accelerator.device.type != "mps":
         for teacher, _ in teachers:
@@ -162,7 +199,7 @@ def build_teacher(job: StageJob) -> Teachers | None:
 
 def preparation(job: StageJob) -> Callable[[Batch], torch.Tensor]:
     """From a batch on the device to the model's inputs: augmentation, memory format."""
-    augmentation, config = job.stage.augmentation, job.loaded.config
+    augmentation, config = job.training.augmentation, job.loaded.config
     size, channels_last = config.model.image_size, config.trainer.channels_last
 
     def prepare(batch: Batch) -> torch.Tensor:
@@ -174,16 +211,3 @@ def preparation(job: StageJob) -> Callable[[Batch], torch.Tensor]:
         return inputs
 
     return prepare
-
-
-def _workers(job: StageJob) -> int:
-    chosen = job.loaded.config.trainer.workers
-    if chosen is not None:
-        return chosen
-    if job.accelerator.device.type == "cpu":
-        return 0
-    return max(1, min(8, allowed_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-
-
-def _pins(job: StageJob) -> bool:
-    return bool(job.accelerator.device.type == "cuda")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
 
-from ..checkpoint import read_description
-from ..config import Config, Feed, Stage, Stream, own_tasks
+from ..config import Config, ExtractStage, Feed, Stage, Stream, own_tasks
 from ..data import FeedSummary, Overlap, epoch_steps, find_overlap, summarise
 from ..errors import DataError, UserError
-from ..model import describe
 from ..samples import Samples
 from ..trainer import option_problems
 from .data import DataSource, check_picture, loss_names, stage_heads
-from .load import find_checkpoint
-from .teacher import misfits
+from .misfits import misfit_networks
 
 
 @attrs.frozen(eq=False)
@@ -41,12 +37,14 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
     problems: list[str] = []
     summaries: dict[str, list[FeedSummary]] = {"train": [], "validation": []}
     opened: dict[str, list[tuple[str, Samples]]] = {"train": [], "validation": []}
+    sizes: dict[str, list[int]] = {"train": [], "validation": []}
     missing: dict[str, None] = {}
     for kind, feeds in (("train", stage.streams), ("validation", stage.validation)):
         for feed in feeds:
             try:
-                samples = source.samples(feed, validation=kind == "validation")
-                check_picture(feed.title, samples, source.config.model.read_size)
+                samples, windows = source.items(stage, feed, validation=kind == "validation")
+                if stage.features is None:
+                    check_picture(feed.title, samples, source.config.model.read_size)
             except DataError as error:
                 problems += [problem for problem in error.problems if problem not in problems]
                 continue
@@ -57,18 +55,16 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
             missing |= dict.fromkeys(f"{feed.title}: {problem}" for problem in samples.problems())
             summaries[kind].append(summary)
             opened[kind].append((feed.title, samples))
+            sizes[kind].append(len(samples if windows is None else windows))
     if problems:
         raise DataError(*problems)
     overlaps = find_overlap(opened["train"], opened["validation"])
-    sizes = [
-        (len(samples), one.batch_size)
-        for (_, samples), one in zip(opened["train"], stage.streams, strict=True)
-    ]
+    quotas = [stream.batch_size for stream in stage.streams]
     return StageData(
         stage=stage,
         streams=summaries["train"],
         validation=summaries["validation"],
-        steps=epoch_steps(sizes, stage.epoch_length),
+        steps=epoch_steps(list(zip(sizes["train"], quotas, strict=True)), stage.epoch_length),
         overlaps=overlaps,
         missing=list(missing),
     )
@@ -83,11 +79,14 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
     problems = [*option_lines(config), *config.model.backbone.problems(), *misfit_parts(config)]
     problems += [line for stage in config.stages for line in misfit_networks(config, stage)]
     stages: list[StageData] = []
-    for stage in config.stages:
+    for stage in config.trainings:
         try:
             stages.append(_alike(stage, stages) or inspect_stage(source, stage))
         except DataError as error:
             problems += error.problems
+    for extract in config.stages:
+        if isinstance(extract, ExtractStage):
+            problems += unfit_datasets(source, extract)
     for data in stages:
         problems += data.missing
         if not data.stage.allow_overlap:
@@ -102,10 +101,26 @@ def _alike(stage: Stage, stages: Sequence[StageData]) -> StageData | None:
     """The same data as in an earlier stage is not looked through again: it may be millions of samples."""
     for data in stages:
         other = data.stage
-        key, other_key = ((one.streams, one.validation, one.epoch_length) for one in (stage, other))
+        key, other_key = (
+            (one.streams, one.validation, one.epoch_length, one.features, one.windows)
+            for one in (stage, other)
+        )
         if key == other_key:
             return attrs.evolve(data, stage=stage)
     return None
+
+
+def unfit_datasets(source: DataSource, stage: ExtractStage) -> list[str]:
+    """Datasets of an extract stage that cannot be opened, and pictures that are missing."""
+    problems: list[str] = []
+    for name in stage.datasets:
+        try:
+            samples = source.dataset(name, validation=True)
+            check_picture(name, samples, source.config.model.read_size)
+            problems += [f"{name}: {problem}" for problem in samples.problems()]
+        except DataError as error:
+            problems += error.problems
+    return problems
 
 
 def _unlabelled(config: Config, stage: Stage, summary: FeedSummary, kind: str) -> list[str]:
@@ -123,7 +138,7 @@ def _unfit_sampler(source: DataSource, stage: Stage, feed: Feed) -> list[str]:
     """Build a stream's sampler from its labels now, for the errors that else come when its stage begins."""
     try:
         if isinstance(feed, Stream):
-            source.order(feed)
+            source.order(stage, feed)
     except UserError as error:
         return [f"stages.{stage.name}: stream {feed.title!r}: {problem}" for problem in error.problems]
     return []
@@ -135,7 +150,7 @@ def misfit_parts(config: Config) -> Iterator[str]:
         if not task.head.members:
             yield from _unfit(f"tasks.{name}.losses", task.losses, task.head)
             yield from _unfit(f"tasks.{name}.metrics", task.metrics, task.head)
-    for stage in config.stages:
+    for stage in config.trainings:
         for head in stage_heads(config, stage).values():
             yield from _unfit(f"stages.{stage.name}.losses", stage.losses, head)
         yield from _unfit(f"stages.{stage.name}.balancer", [stage.balancer], loss_names(config, stage))
@@ -149,36 +164,10 @@ def _unfit(where: str, recipes: Sequence[Any], facts: Any) -> Iterator[str]:
             yield from (f"{where}: {problem}" for problem in error.problems)
 
 
-def misfit_networks(config: Config, stage: Stage) -> Iterator[str]:
-    """Teachers and starting weights that mean something else than the stage."""
-    ours = describe(config.model, stage_heads(config, stage))
-    tasks = list(ours["tasks"])
-    for task, reference in stage.teachers.items():
-        yield from _misfit("teacher", config, stage, reference, ours, [task] if task else tasks)
-    if stage.start_from is not None:
-        yield from _misfit("start_from", config, stage, stage.start_from, ours, tasks)
-
-
-def _misfit(
-    key: str, config: Config, stage: Stage, reference: str, ours: Mapping[str, Any], tasks: Sequence[str]
-) -> list[str]:
-    earlier = {one.name: one for one in config.stages}
-    try:
-        if reference in earlier:
-            theirs = describe(config.model, stage_heads(config, earlier[reference]))
-            who = f"{key} {reference!r}"
-        else:
-            folder = find_checkpoint(Path(reference))
-            theirs, who = read_description(folder), f"{key} {folder}"
-    except UserError as error:
-        return [f"stages.{stage.name}.{key}: {problem}" for problem in error.problems]
-    return [f"stages.{stage.name}: {line}" for line in misfits(who, theirs, ours, tasks)]
-
-
 def option_lines(config: Config) -> list[str]:
     """Optimizers and schedulers that torch does not have, and options that they do not take."""
     return [
         f"stages.{stage.name}.{key}: {message}"
-        for stage in config.stages
+        for stage in config.trainings
         for key, message in option_problems(stage)
     ]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..batch import HeadOutput
-from ..errors import suggestion
 from ..registry import Registry
 from .load import TrainedStage, load_stage
 
@@ -37,12 +35,12 @@ class Teachers:
         self._autocast = autocast
 
     @torch.no_grad()
-    def __call__(self, inputs: Tensor) -> dict[str, HeadOutput]:
+    def __call__(self, inputs: Tensor, windows: Sequence[int] | None = None) -> dict[str, HeadOutput]:
         """The outputs of every taught task."""
         outputs: dict[str, HeadOutput] = {}
         with self._autocast():
             for network, tasks in self._networks:
-                outputs |= network(inputs, tasks)
+                outputs |= network(inputs, tasks, windows)
         return outputs
 
 
@@ -60,34 +58,3 @@ def load_teachers(
     for task, path in references.items():
         tasks_of.setdefault(path, []).extend([task] if task else tasks)
     return [(load_stage(path, registry), tuple(taught)) for path, taught in tasks_of.items()]
-
-
-def misfits(
-    who: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], tasks: Sequence[str]
-) -> Iterator[str]:
-    """In what a network that teaches or starts a stage means something else: tasks, classes, preprocessing.
-
-    Args:
-        who: what messages call it.
-        theirs: what its checkpoint says of it, as `model.describe` has it.
-        ours: the same of the stage.
-        tasks: those that it must have.
-    """
-    for task in tasks:
-        if task not in ours["tasks"]:
-            yield f"{who}: the stage does not train task {task!r}"
-        elif task not in theirs["tasks"]:
-            yield f"{who}: has no task {task!r}{suggestion(task, theirs['tasks'])}"
-        else:
-            known, wanted = (side["tasks"][task]["meaning"] for side in (theirs, ours))
-            yield from (
-                f"{who}: task {task!r} has {key} {known.get(key)!r}, the stage {wanted.get(key)!r}"
-                for key in dict.fromkeys([*known, *wanted])
-                if known.get(key) != wanted.get(key)
-            )
-    known, wanted = theirs["preprocessing"], ours["preprocessing"]
-    yield from (
-        f"{who}: preprocessing {key} is {known.get(key)!r}, the stage's {wanted[key]!r}"
-        for key in wanted
-        if known.get(key) != wanted[key]
-    )

@@ -60,7 +60,7 @@ class Feed:
     metrics: FeedMetrics
 
 
-Teacher = Callable[[Tensor], Mapping[str, HeadOutput]]
+Teacher = Callable[[Tensor, Sequence[int] | None], Mapping[str, HeadOutput]]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -77,7 +77,7 @@ class Trainer:
         schedule: the learning rate; None for a constant one.
         feeds: what is validated after each epoch.
         select: weights of the metrics in the score that picks the best epoch; empty: the last is the best.
-        teacher: from inputs to the teacher's outputs, without gradient.
+        teacher: from inputs and windows (None without them) to the teacher's outputs, without gradient.
         prepare: from a batch on the device to the model's inputs (augmentation).
         accumulate: batches per optimizer step.
         clip_norm: largest gradient norm.
@@ -154,9 +154,9 @@ class Trainer:
 
     def _forward_backward(self, batch: Batch, sizes: Sequence[tuple[int, ...]]) -> Losses:
         inputs = self.prepare(batch)
-        goal = self.teacher(inputs) if self.teacher else None
+        goal = self.teacher(inputs, batch.windows) if self.teacher else None
         with self.accelerator.autocast():
-            outputs = self.model(inputs)
+            outputs = self.model(inputs, windows=batch.windows)
         if sizes:
             outputs = distributed.gather_outputs(outputs, sizes)
             goal = distributed.gather_outputs(goal, sizes) if goal is not None else None
@@ -202,7 +202,7 @@ class Trainer:
                         continue
                     on_device = batch.to(self.accelerator.device)
                     with self.accelerator.autocast():
-                        outputs = self.model(on_device.inputs, feed.metrics.tasks)
+                        outputs = self.model(on_device.inputs, feed.metrics.tasks, batch.windows)
                     feed.metrics.update(outputs, on_device)
                     self._check_stop()
                 found |= feed.metrics.compute()

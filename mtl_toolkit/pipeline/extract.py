@@ -1,0 +1,233 @@
+"""Run a trained network over datasets and keep its features; goes on where it was stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import ExtractStage
+from ..data import (
+    FeatureLayout,
+    LiveStream,
+    SequentialPlan,
+    StreamLoader,
+    create_features,
+    map_features,
+    video_order,
+)
+from ..files import read_json, sync_file, write_json
+from ..samples import Samples
+from ..trainer import Interrupted
+from .data import feature_file
+from .job import StageJob
+from .load import TrainedStage, feature_rows, find_checkpoint, keep_network, load_stage, task_features
+from .loading import loader_workers, pins_memory
+
+SAVE_EVERY = 10.0  # seconds between points to go on from
+
+
+@attrs.define(eq=False)
+class Extracted:
+    """What an extract stage has done: counts over all of its datasets, on this process."""
+
+    samples: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+def extract_stage(job: StageJob, key: str) -> Extracted:
+    """Write the features of every dataset of a stage that has none yet.
+
+    Args:
+        job: with an extract stage.
+        key: of what the stage is made from; a file begun under another one is begun again.
+
+    Raises:
+        UserError: if a picture cannot be read, or a file cannot be written.
+        Interrupted: if a stop was asked for, after saving.
+    """
+    stage = job.stage
+    assert isinstance(stage, ExtractStage)
+    checkpoint = find_checkpoint(job.references[stage.network])
+    network = load_stage(checkpoint, job.loaded.registry).to(job.accelerator.device)
+    if job.loaded.config.trainer.channels_last and job.accelerator.device.type != "mps":
+        network.model.to(memory_format=torch.channels_last)
+    if job.accelerator.is_main_process:
+        job.directory.path.mkdir(parents=True, exist_ok=True)
+        keep_network(checkpoint, job.directory.path)
+    done = Extracted()
+    for name in stage.datasets:
+        size = network.preprocessing.read_size
+        samples = job.source.dataset(name, validation=True, size=size)
+        Extraction(job, stage, network, name, samples, key).run(done)
+    return done
+
+
+class Extraction:
+    """Makes the features of one dataset; every process those of its own part of the rows.
+
+    Args:
+        job: the run's parts.
+        stage: the stage.
+        network: whose features.
+        name: of the dataset.
+        samples: the dataset.
+        key: of what the stage is made from.
+    """
+
+    def __init__(
+        self, job: StageJob, stage: ExtractStage, network: TrainedStage, name: str, samples: Samples, key: str
+    ) -> None:
+        self.job, self.stage, self.network = job, stage, network
+        self.name, self.samples, self.key = name, samples, key
+        self.path = job.directory.path / feature_file(name)
+        self.unfinished = self.path.with_name(f".{self.path.name}.part")
+        rank = job.accelerator.process_index
+        self.notes = self.path.with_name(f".{self.path.name}.{rank}.json")
+        self.layout = self._layout()
+
+    def run(self, done: Extracted) -> None:
+        """Write the file, unless it is there."""
+        accelerator = self.job.accelerator
+        if self.path.exists():
+            self.job.screen.extracting(self.stage, self.name, len(self.samples), len(self.samples))
+            return
+        order = video_order(self.samples)
+        begun = self._begun()
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process and not begun:
+            self._begin(order)
+        accelerator.wait_for_everyone()
+        self._fill(order, self._rows_done() if begun else 0, done)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            sync_file(self.unfinished)
+            self.unfinished.replace(self.path)
+        accelerator.wait_for_everyone()
+        self.notes.unlink(missing_ok=True)
+
+    def _begun(self) -> bool:
+        """Whether there is a file to go on with, begun under the same key by as many processes."""
+        if not self.unfinished.exists() or not self.notes.exists():
+            return False
+        return dict(read_json(self.notes)).get("key") == self._note_key()
+
+    def _rows_done(self) -> int:
+        return int(read_json(self.notes)["rows"])
+
+    def _note_key(self) -> str:
+        return f"{self.key} {self.job.accelerator.num_processes} {len(self.samples)}"
+
+    def _begin(self, order: np.ndarray) -> None:
+        config = self.job.loaded.config
+        create_features(
+            self.unfinished,
+            self.samples,
+            order,
+            self.layout,
+            dtype=self.stage.dtype,
+            origin={"run": config.name, "stage": self.stage.name, "dataset": self.name, "key": self.key},
+        )
+
+    def _fill(self, order: np.ndarray, rows: int, done: Extracted) -> None:
+        """Compute this process's rows from the given one on."""
+        accelerator = self.job.accelerator
+        maps = map_features(self.unfinished, "r+")
+        self.job.screen.extracting(self.stage, self.name, rows, len(order) // accelerator.num_processes)
+        bounds = np.linspace(0, len(order), accelerator.num_processes + 1).astype(np.int64)
+        first, last = bounds[accelerator.process_index], bounds[accelerator.process_index + 1]
+        at = int(first) + rows
+        started = saved = time.perf_counter()
+        try:
+            for positions, kept, values in self._batches(order[at:last], at):
+                self._store(maps, positions[kept], values)
+                at = int(positions[-1]) + 1
+                done.samples += len(positions)
+                done.skipped += len(positions) - len(kept)
+                self.job.screen.extracting(self.stage, self.name, at - int(first), int(last - first))
+                now, stop = time.perf_counter(), self.job.stop()
+                if stop or now - saved > SAVE_EVERY:
+                    saved = now
+                    self._save(maps, at - int(first))
+                if stop:
+                    raise Interrupted(stop)
+        finally:
+            done.seconds += time.perf_counter() - started
+        self._save(maps, at - int(first))
+
+    def _save(self, maps: Mapping[str, np.ndarray], rows: int) -> None:
+        for one in maps.values():
+            if isinstance(one, np.memmap):
+                one.flush()
+        write_json(self.notes, {"key": self._note_key(), "rows": rows})
+
+    def _store(self, maps: Mapping[str, np.ndarray], rows: np.ndarray, values: np.ndarray) -> None:
+        start = 0
+        for part, width in self.layout.parts.items():
+            maps[part][rows] = values[:, start : start + width]
+            start += width
+        maps["present"][rows] = True
+
+    def _batches(self, order: np.ndarray, first: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Places in the file, which of them could be read, and the features of those.
+
+        The copy from the device is fetched after the next batch has been set going.
+        """
+        size = self.stage.batch_size
+        stream = LiveStream(self.name, "", self.samples, lambda _: order, size)
+        plan = SequentialPlan(stream, items=order)
+        loader = StreamLoader(
+            plan, {}, workers=loader_workers(self.job), pin_memory=pins_memory(self.job), keep_workers=False
+        )
+        waiting: tuple[np.ndarray, np.ndarray, Tensor] | None = None
+        try:
+            for step, batch in enumerate(loader.epoch(0)):
+                wanted = order[step * size : (step + 1) * size]
+                positions = first + step * size + np.arange(len(wanted))
+                rows = self._forward(batch.inputs) if len(batch) else torch.zeros(0, self.layout.width)
+                if waiting is not None:
+                    yield waiting[0], waiting[1], waiting[2].cpu().numpy()
+                waiting = positions, self._kept(batch.rows_read, len(wanted)), rows
+            if waiting is not None:
+                yield waiting[0], waiting[1], waiting[2].cpu().numpy()
+        finally:
+            loader.close()
+
+    def _kept(self, read: tuple[int, ...] | None, wanted: int) -> np.ndarray:
+        return np.arange(wanted) if read is None else np.asarray(read, np.int64)
+
+    @torch.no_grad()
+    def _forward(self, pictures: Tensor) -> Tensor:
+        accelerator = self.job.accelerator
+        pictures = pictures.to(accelerator.device, non_blocking=True)
+        if self.job.loaded.config.trainer.channels_last and pictures.ndim == 4:
+            pictures = pictures.contiguous(memory_format=torch.channels_last)
+        with accelerator.autocast():
+            return feature_rows(self.network.model, pictures, self.layout)
+
+    @torch.no_grad()
+    def _layout(self) -> FeatureLayout:
+        """Found on an empty picture: only the network knows how wide its features are."""
+        side = self.network.preprocessing.read_size
+        picture = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self.job.accelerator.device)
+        features = task_features(self.network.model, picture, self.stage.part, list(self.network.heads))
+        parts: dict[str, int] = {}
+        tasks: dict[str, str] = {}
+        for task, values in features.items():
+            # Tasks that share a trunk share its features: they are kept once.
+            same = [other for other in tasks if features[other] is values]
+            tasks[task] = tasks[same[0]] if same else task
+            parts[tasks[task]] = int(values.shape[1])
+        return FeatureLayout(self.stage.part, parts, tasks)
+
+
+def features_made(directory: Path, datasets: tuple[str, ...]) -> dict[str, Any]:
+    """The sizes of the files that an extract stage has written, in bytes, by dataset."""
+    return {name: (directory / feature_file(name)).stat().st_size for name in datasets}

@@ -1,0 +1,129 @@
+"""Whether the networks that a stage builds on mean the same as the stage: tasks, classes, preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import read_description
+from ..config import AnyStage, Config, ExtractStage, Stage
+from ..errors import UserError, suggestion
+from ..model import describe
+from .data import stage_heads
+from .load import NETWORK, find_checkpoint
+
+
+def misfit_networks(config: Config, stage: AnyStage) -> Iterator[str]:
+    """Teachers, starting weights and networks of features that do not fit a stage, one line each."""
+    if isinstance(stage, ExtractStage):
+        yield from _unfit_network(config, stage)
+        return
+    try:
+        ours = description(config, stage)
+    except UserError as error:
+        yield from (f"stages.{stage.name}.features: {problem}" for problem in error.problems)
+        return
+    tasks = list(ours["tasks"])
+    if stage.features is not None:
+        yield from _unfit_features(config, stage, tasks)
+    for task, reference in stage.teachers.items():
+        yield from _misfit("teacher", config, stage, reference, ours, [task] if task else tasks)
+    if stage.start_from is not None:
+        yield from _misfit("start_from", config, stage, stage.start_from, ours, tasks)
+
+
+def description(config: Config, stage: Stage) -> dict[str, Any]:
+    """What a stage's checkpoint will say of its network, as far as it is known before training."""
+    theirs = None
+    if stage.features is not None:
+        theirs = _network_of_features(config, stage.features)
+    found = describe(config.model, stage_heads(config, stage), temporal=stage.temporal, windows=stage.windows)
+    inputs = "pictures" if stage.features is None else "features"
+    return found | {"inputs": inputs} | ({} if theirs is None else {"preprocessing": theirs["preprocessing"]})
+
+
+def _network_of_features(config: Config, reference: str) -> dict[str, Any]:
+    """The description of the network that makes features: of a stage here, or in another run's folder."""
+    stages = {one.name: one for one in config.stages}
+    extract = stages.get(reference)
+    if not isinstance(extract, ExtractStage):
+        return read_description(Path(reference) / NETWORK)
+    network = stages.get(extract.network)
+    if isinstance(network, Stage):
+        return description(config, network)
+    return read_description(find_checkpoint(Path(extract.network)))
+
+
+def _unfit_features(config: Config, stage: Stage, tasks: Sequence[str]) -> Iterator[str]:
+    theirs = _network_of_features(config, str(stage.features))
+    for task in tasks:
+        if task not in theirs["tasks"]:
+            near = suggestion(task, theirs["tasks"])
+            yield f"stages.{stage.name}.features: the network has no task {task!r}{near}"
+
+
+def _unfit_network(config: Config, stage: ExtractStage) -> Iterator[str]:
+    """Features are made of single pictures."""
+    stages = {one.name: one for one in config.stages}
+    network = stages.get(stage.network)
+    try:
+        theirs = (
+            description(config, network)
+            if isinstance(network, Stage)
+            else read_description(find_checkpoint(Path(stage.network)))
+        )
+    except UserError as error:
+        yield from (f"stages.{stage.name}.network: {problem}" for problem in error.problems)
+        return
+    if theirs.get("inputs", "pictures") != "pictures" or theirs.get("temporal"):
+        yield f"stages.{stage.name}.network: must work on single pictures (got {stage.network!r})"
+
+
+def _misfit(
+    key: str, config: Config, stage: Stage, reference: str, ours: Mapping[str, Any], tasks: Sequence[str]
+) -> list[str]:
+    earlier = {one.name: one for one in config.trainings}
+    try:
+        if reference in earlier:
+            theirs = description(config, earlier[reference])
+            who = f"{key} {reference!r}"
+        else:
+            folder = find_checkpoint(Path(reference))
+            theirs, who = read_description(folder), f"{key} {folder}"
+    except UserError as error:
+        return [f"stages.{stage.name}.{key}: {problem}" for problem in error.problems]
+    return [f"stages.{stage.name}: {line}" for line in misfits(who, theirs, ours, tasks)]
+
+
+def misfits(
+    who: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], tasks: Sequence[str]
+) -> Iterator[str]:
+    """In what a network that teaches or starts a stage means something else: tasks, classes, preprocessing.
+
+    Args:
+        who: what messages call it.
+        theirs: what its checkpoint says of it, as `model.describe` has it.
+        ours: the same of the stage.
+        tasks: those that it must have.
+    """
+    for task in tasks:
+        if task not in ours["tasks"]:
+            yield f"{who}: the stage does not train task {task!r}"
+        elif task not in theirs["tasks"]:
+            yield f"{who}: has no task {task!r}{suggestion(task, theirs['tasks'])}"
+        else:
+            known, wanted = (side["tasks"][task]["meaning"] for side in (theirs, ours))
+            yield from (
+                f"{who}: task {task!r} has {key} {known.get(key)!r}, the stage {wanted.get(key)!r}"
+                for key in dict.fromkeys([*known, *wanted])
+                if known.get(key) != wanted.get(key)
+            )
+    if theirs.get("inputs", "pictures") != ours["inputs"]:
+        yield f"{who}: takes {theirs.get('inputs', 'pictures')}, the stage {ours['inputs']}"
+    known, wanted = theirs["preprocessing"], ours["preprocessing"]
+    yield from (
+        f"{who}: preprocessing {key} is {known.get(key)!r}, the stage's {wanted[key]!r}"
+        for key in wanted
+        if known.get(key) != wanted[key]
+    )
