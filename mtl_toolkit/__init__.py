@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from .errors import (
         ConfigError,
         DataError,
+        FileProblems,
         PluginError,
         RunError,
         UnreadableSampleError,
         UserError,
         suggestion,
     )
+    from .evaluation import Evaluation, evaluate
     from .files import replacing_file
     from .hookspecs import EpochFinished, StageFinished, StageStarted, hookimpl
     from .metrics import FeedMetrics
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
         Temporal,
         Writer,
     )
+    from .prediction import parse_listing, predict
     from .registry import Registry
     from .samples import Samples
     from .trainer import Feed, Interrupted, Progress, Trainer
@@ -75,8 +78,10 @@ __all__ = [
     "Dataset",
     "Detector",
     "EpochFinished",
+    "Evaluation",
     "Feed",
     "FeedMetrics",
+    "FileProblems",
     "Head",
     "HeadOutput",
     "Interrupted",
@@ -121,9 +126,12 @@ __all__ = [
     "check_config",
     "collate",
     "config_from",
+    "evaluate",
     "hookimpl",
     "load_config",
     "load_stage",
+    "parse_listing",
+    "predict",
     "replacing_file",
     "run",
     "suggestion",
@@ -146,12 +154,14 @@ _MODULES = {
     "errors": (
         "ConfigError",
         "DataError",
+        "FileProblems",
         "PluginError",
         "RunError",
         "UnreadableSampleError",
         "UserError",
         "suggestion",
     ),
+    "evaluation": ("Evaluation", "evaluate"),
     "files": ("replacing_file",),
     "hookspecs": ("EpochFinished", "StageFinished", "StageStarted", "hookimpl"),
     "metrics": ("FeedMetrics",),
@@ -177,6 +187,7 @@ _MODULES = {
         "Temporal",
         "Writer",
     ),
+    "prediction": ("parse_listing", "predict"),
     "registry": ("Registry",),
     "samples": ("Samples",),
     "trainer": ("Feed", "Interrupted", "Progress", "Trainer"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+PROBLEMS_SHOWN = 20  # problems told in full; the rest are counted
 
 
 class UserError(Exception):
@@ -41,6 +44,38 @@ class RunError(UserError):
 
 class UnreadableSampleError(RunError):
     """One sample could not be read; `on_error = "skip"` passes it over and counts it."""
+
+
+class FileProblems:
+    """What is wrong with some files, told file by file in the order in which they come up."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[int, int, str]] = []
+        self._files: dict[Path, int] = {}
+        self._more = 0
+
+    def add(self, message: str, path: Path, line: int = 0) -> None:
+        """Note a problem of a line, or (line 0) of a file or folder as a whole."""
+        if len(self._found) >= PROBLEMS_SHOWN:
+            self._more += 1
+            return
+        file = self._files.setdefault(path, len(self._files))
+        place = f"{path} line {line}" if line else str(path)
+        self._found.append((file, line, f"{place}: {message}"))
+
+    def lines(self) -> list[str]:
+        """One line per problem: of each file first those of the whole, then those of its lines, in order."""
+        told = [line for _, _, line in sorted(self._found, key=lambda found: found[:2])]
+        return [*told, f"... and {self._more} more"] if self._more else told
+
+    def check(self) -> None:
+        """Go on only if nothing was found.
+
+        Raises:
+            DataError: with all problems.
+        """
+        if self._found:
+            raise DataError(*self.lines())
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

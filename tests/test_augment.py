@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from mtl_toolkit.config import Augmentation
 from mtl_toolkit.data import augment
-from mtl_toolkit.data.augment import crop_and_flip
+from mtl_toolkit.data.augment import copy_squares, crop_and_flip, gather_squares
 
 OFF = {"flip": False}
+FORMATS = [torch.contiguous_format, torch.channels_last]
+COLOURS = {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "grey": 0.3}
 LAST = float(np.nextafter(np.float32(1), np.float32(0)))  # the largest random number
 
 
@@ -28,23 +30,70 @@ def noise(rows, seed=1, **columns):
     return lots
 
 
-@settings(max_examples=50)
+@settings(max_examples=100)
 @given(
     places=st.lists(
         st.tuples(st.floats(0, LAST, width=32), st.floats(0, LAST, width=32), st.booleans()), min_size=1
     ),
     size=st.integers(1, 7),
     extra=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    channels=st.integers(1, 4),
+    memory_format=st.sampled_from(FORMATS),
 )
-def test_each_picture_is_cut_at_its_own_place_and_mirrored_or_not(places, size, extra):
+def test_each_picture_is_cut_at_its_own_place_and_mirrored_or_not(
+    places, size, extra, channels, memory_format
+):
+    """On the host picture by picture, elsewhere by the place of each pixel: the same."""
     height, width = size + extra[0], size + extra[1]
-    whole = torch.arange(len(places) * 3 * height * width).reshape(-1, 3, height, width)
+    whole = torch.arange(len(places) * channels * height * width).reshape(-1, channels, height, width)
+    whole = whole.contiguous(memory_format=memory_format)
     top, left, mirror = (torch.tensor(column) for column in zip(*places, strict=True))
     cut = crop_and_flip(whole, top, left, mirror, size)
+    starts = []
     for row, (down, across, flipped) in enumerate(places):
         y, x = int(np.float32(down) * (height - size + 1)), int(np.float32(across) * (width - size + 1))
+        starts.append((y, x))
         expected = whole[row, :, y : y + size, x : x + size].numpy()
         np.testing.assert_array_equal(cut[row].numpy(), expected[:, :, ::-1] if flipped else expected)
+    y, x = torch.tensor(starts).unbind(1)
+    for way in (copy_squares, gather_squares):
+        assert torch.equal(way(whole, y, x, mirror, size), cut)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("way", [copy_squares, gather_squares])
+def test_the_memory_format_stays(way, memory_format):
+    whole = pictures(4, 13).contiguous(memory_format=memory_format)
+    start = torch.tensor([0, 1, 4, 5])
+    cut = way(whole, start, start.flip(0), start > 2, 8)
+    assert cut.is_contiguous(memory_format=memory_format)
+
+
+@pytest.mark.parametrize("way", [copy_squares, gather_squares])
+def test_parts_of_other_tensors_are_cut_too(way):
+    """Neither memory format: every second row and channel of a larger tensor; what lies between is unread."""
+    large = torch.full((6, 6, 13, 26), float("nan"))
+    large[::2, ::2, :, ::2] = pictures(3, 13).float()
+    y, x, mirror = torch.tensor([0, 3, 5]), torch.tensor([5, 0, 2]), torch.tensor([True, False, True])
+    cut = way(large[::2, ::2, :, ::2], y, x, mirror, 8)
+    assert torch.equal(cut, way(pictures(3, 13).float(), y, x, mirror, 8))
+
+
+@pytest.mark.parametrize("options", [{}, {"erase": 0.5}, COLOURS, COLOURS | {"erase": 0.5}])
+def test_values_do_not_depend_on_the_memory_format(options):
+    whole, lots = pictures(30, 20), noise(30)
+    first, second = (
+        augment(whole.contiguous(memory_format=memory_format), lots, Augmentation(**options), 16)
+        for memory_format in FORMATS
+    )
+    assert torch.equal(first, second)
+    assert first.is_contiguous()
+    assert second.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_no_pictures_are_none_afterwards():
+    options = Augmentation(**COLOURS, erase=0.5)
+    assert augment(pictures(0, 9), noise(0), options, 7).shape == (0, 3, 7, 7)
 
 
 @pytest.mark.parametrize(("value", "corner"), [(0.0, slice(0, 8)), (LAST, slice(5, 13))])
@@ -136,7 +185,7 @@ def test_a_rectangle_of_each_chosen_picture_is_blanked():
 
 
 def test_a_row_depends_on_its_own_picture_and_numbers_only():
-    options = Augmentation(brightness=0.5, contrast=0.5, saturation=0.5, grey=0.3, erase=0.5)
+    options = Augmentation(**COLOURS, erase=0.5)
     whole, lots = pictures(12, 12), noise(12)
     together = augment(whole, lots, options, 10)
     alone = [augment(whole[row : row + 1], lots[row : row + 1], options, 10) for row in range(12)]

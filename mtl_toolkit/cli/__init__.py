@@ -13,6 +13,9 @@ from ..errors import UserError
 COMMANDS = {
     "run": "Train the stages of a configuration.",
     "check": "Look at a configuration and its data, without training.",
+    "predict": "Predict pictures, folders and videos with a trained stage.",
+    "evaluate": "Judge a trained stage, or a file of predictions, on labelled data.",
+    "submission": "Check files of predictions for challenges.",
     "plugins": "List the plugins that are installed, or describe one.",
     "data": "Look at datasets, and pack them into one file each.",
 }

@@ -6,7 +6,7 @@ from .feature_file import FeatureLayout, create_features, map_features, open_fea
 from .feature_samples import FeatureSamples
 from .inspect import Coverage, FeedSummary, Overlap, find_overlap, fingerprint, summarise
 from .loader import StreamLoader, allowed_cores, collate
-from .samples import CachedSamples, ConcatSamples, TensorSamples
+from .samples import CachedSamples, ConcatSamples, TensorSamples, column_bytes
 from .streams import LiveStream, SequentialPlan, TrainPlan, epoch_steps
 from .windows import WindowTable, covering_windows, training_windows, video_numbers
 
@@ -28,6 +28,7 @@ __all__ = [
     "allowed_cores",
     "augment",
     "collate",
+    "column_bytes",
     "covering_windows",
     "create_features",
     "describe",

@@ -140,10 +140,10 @@ class Extraction:
         """Compute this process's rows from the given one on."""
         accelerator = self.job.accelerator
         maps = map_features(self.unfinished, "r+")
-        self.job.screen.extracting(self.stage, self.name, rows, len(order) // accelerator.num_processes)
         bounds = np.linspace(0, len(order), accelerator.num_processes + 1).astype(np.int64)
         first, last = bounds[accelerator.process_index], bounds[accelerator.process_index + 1]
         at = int(first) + rows
+        self.job.screen.extracting(self.stage, self.name, rows, int(last - first))
         started = saved = time.perf_counter()
         try:
             for positions, kept, values in self._batches(order[at:last], at):

@@ -91,6 +91,10 @@ class PostProcessor(Recipe):
 
     kind: ClassVar[str] = "postprocessor"
 
+    def variants(self) -> Sequence[PostProcessor]:
+        """Itself, then others like it with other options, to choose from on data that is not reported."""
+        return (self,)
+
     @abc.abstractmethod
     def apply(self, values: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Change the predictions of one task in one video.

@@ -15,6 +15,7 @@ from mtl_toolkit import DataError, DataFacts, Dataset, Head, Labels, Samples, ho
 from mtl_toolkit.validators import at_least, between, unique
 
 from .faces import ACTION_UNITS, EXPRESSIONS, STYLES, labels, render, sample
+from .faces import Labels as FaceLabels
 from .faces.hashing import Draws
 
 Kind = Literal["expression", "valence-arousal", "action-units"]
@@ -58,13 +59,7 @@ class SyntheticFaces(Dataset):
     )
 
     def __attrs_post_init__(self) -> None:
-        if self.style not in STYLES:
-            raise ValueError(f"style must be one of {', '.join(STYLES)} (got {self.style!r})")
-        for name, weight in self.class_weights.items():
-            if name not in EXPRESSIONS:
-                raise ValueError(f"class_weights: unknown expression {name!r}{suggestion(name, EXPRESSIONS)}")
-            if not weight >= 0:
-                raise ValueError(f"class_weights: {name} must be at least 0 (got {weight!r})")
+        check_look(self.style, self.class_weights)
 
     def build(self, facts: DataFacts) -> FaceSamples:
         """Draw the labels; faces are rendered when they are read."""
@@ -87,17 +82,9 @@ class FaceSamples(Samples):
             faces_per_identity=recipe.faces_per_identity,
         )
         self._identities = drawn.identity_id
-        shown = self._shown(indices)
-        self._labels: dict[str, Labels] = {}
-        for task, head in facts.tasks.items():
-            if head.label == "expression" and shown["expression"].any():
-                self._labels[task] = _expressions(head, drawn.expression, shown["expression"])
-            elif head.label == "valence-arousal" and shown["valence-arousal"].any():
-                values = drawn.valence_arousal
-                self._labels[task] = _columns(task, head, AXES, values, shown["valence-arousal"])
-            elif head.label == "action-units" and shown["action-units"].any():
-                values = drawn.au_labels.astype(np.float32)
-                self._labels[task] = _columns(task, head, ACTION_UNITS, values, shown["action-units"])
+        extra = Draws(recipe.seed, "labels", indices).chance("extra", recipe.extra_share)
+        shown = shown_kinds(recipe.labels, recipe.extra_labels, extra)
+        self._labels = head_labels(recipe.name, facts.tasks, drawn, shown)
 
     def __len__(self) -> int:
         return self._recipe.samples
@@ -116,7 +103,7 @@ class FaceSamples(Samples):
             class_weights=self._weights,
             faces_per_identity=recipe.faces_per_identity,
         )
-        with _one_thread():
+        with one_thread():
             return render(faces, self._size)
 
     def id(self, index: int) -> str:
@@ -127,24 +114,64 @@ class FaceSamples(Samples):
         """`group`: the person, under the seed that draws people."""
         if name != "group":
             return None
-        return np.char.add(f"seed {self._recipe.seed} person ", self._identities.astype(np.str_)).astype(
-            np.bytes_
-        )
+        return people(self._recipe.seed, self._identities)
 
-    def _shown(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Which samples show which kind of label."""
-        recipe = self._recipe
-        extra = Draws(recipe.seed, "labels", indices).chance("extra", recipe.extra_share)
-        nothing, everything = np.zeros(len(indices), np.bool_), np.ones(len(indices), np.bool_)
-        kinds = ("expression", "valence-arousal", "action-units")
-        return {
-            kind: everything if kind in recipe.labels else extra if kind in recipe.extra_labels else nothing
-            for kind in kinds
-        }
+
+def check_look(style: str, class_weights: Mapping[str, float]) -> None:
+    """Raise a ValueError for an unknown style or expression, or a negative weight."""
+    if style not in STYLES:
+        raise ValueError(f"style must be one of {', '.join(STYLES)} (got {style!r})")
+    for name, weight in class_weights.items():
+        if name not in EXPRESSIONS:
+            raise ValueError(f"class_weights: unknown expression {name!r}{suggestion(name, EXPRESSIONS)}")
+        if not weight >= 0:
+            raise ValueError(f"class_weights: {name} must be at least 0 (got {weight!r})")
+
+
+def people(seed: int, identities: np.ndarray) -> np.ndarray:
+    """The column `group`: names of people under the seed that draws them, bytes [n]."""
+    return np.char.add(f"seed {seed} person ", identities.astype(np.str_)).astype(np.bytes_)
+
+
+def shown_kinds(
+    labels: Sequence[Kind], extra_labels: Sequence[Kind], extra: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Which samples show which kind of label: bool [n] each; `extra` are those that show the extra ones."""
+    nothing, everything = np.zeros(len(extra), np.bool_), np.ones(len(extra), np.bool_)
+    kinds = ("expression", "valence-arousal", "action-units")
+    return {
+        kind: everything if kind in labels else extra if kind in extra_labels else nothing for kind in kinds
+    }
+
+
+def head_labels(
+    dataset: str, tasks: Mapping[str, Head], drawn: FaceLabels, shown: Mapping[str, np.ndarray]
+) -> dict[str, Labels]:
+    """The labels of each task whose head wants a kind that some samples show.
+
+    Raises:
+        DataError: if a head has a unit that faces lack; the message names the dataset.
+    """
+    tables = {
+        "valence-arousal": (AXES, drawn.valence_arousal),
+        "action-units": (ACTION_UNITS, drawn.au_labels.astype(np.float32)),
+    }
+    found: dict[str, Labels] = {}
+    for task, head in tasks.items():
+        seen = shown.get(head.label)
+        if seen is None or not seen.any():
+            continue
+        if head.label == "expression":
+            found[task] = _expressions(head, drawn.expression, seen)
+        else:
+            names, values = tables[head.label]
+            _check_units(dataset, task, head, names)
+            found[task] = _columns(head, names, values, seen)
+    return found
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Drawing is many small operations: threads gain little, and lose much where cores are busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -166,11 +193,14 @@ def _expressions(head: Head, drawn: np.ndarray, shown: np.ndarray) -> Labels:
     return Labels(shares, np.repeat(valid[:, None], len(classes), axis=1))
 
 
-def _columns(task: str, head: Head, names: Sequence[str], drawn: np.ndarray, shown: np.ndarray) -> Labels:
-    """The columns that the head's units name."""
+def _check_units(dataset: str, task: str, head: Head, names: Sequence[str]) -> None:
     for unit in head.units:
         if unit not in names:
-            raise DataError(f"synthetic-faces has no {unit!r} for task {task!r}{suggestion(unit, names)}")
+            raise DataError(f"{dataset} has no {unit!r} for task {task!r}{suggestion(unit, names)}")
+
+
+def _columns(head: Head, names: Sequence[str], drawn: np.ndarray, shown: np.ndarray) -> Labels:
+    """The columns that the head's units name."""
     values = drawn[:, [names.index(unit) for unit in head.units]]
     return Labels(np.ascontiguousarray(values), np.repeat(shown[:, None], len(head.units), axis=1))
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class PictureBytes:
     Attributes:
         path: the file.
         starts: int64 [samples], from the start of the file.
-        lengths: int64 [samples], in bytes.
+        lengths: unsigned integers [samples], in bytes.
         crc32: uint32 [samples], of the bytes; None where that is not known.
     """
 
@@ -58,22 +59,24 @@ class PictureBytes:
     lengths: np.ndarray
     crc32: np.ndarray | None = None
 
-    def read(self, indices: Iterable[int]) -> Iterator[bytes]:
+    def read(self, indices: Iterable[int]) -> Iterator[bytearray]:
         """Yield encoded pictures; fewer bytes of one where the file has become shorter.
 
         Raises:
             UnreadableSampleError: if the file cannot be opened.
         """
         try:
-            file = self.path.open("rb")
+            file = self.path.open("rb", buffering=0)  # each picture is one read; a buffer would be one more
         except OSError as error:
             raise UnreadableSampleError(f"{self.path}: {error.strerror}") from None
         with file:
             for index in indices:
                 file.seek(int(self.starts[index]))
-                yield file.read(int(self.lengths[index]))
+                encoded = bytearray(int(self.lengths[index]))
+                del encoded[_fill(file, encoded) :]
+                yield encoded
 
-    def intact(self, index: int, encoded: bytes) -> bool:
+    def intact(self, index: int, encoded: bytes | bytearray) -> bool:
         """Whether the bytes that were read of a picture are those that were written, as far as is known."""
         return self.crc32 is None or zlib.crc32(encoded) == self.crc32[index]
 
@@ -102,8 +105,7 @@ class PackedFile:
         """
         data, stored = self._dataset("pictures/data"), self._dataset("pictures/offsets")
         offsets = stored[:].astype(np.int64, copy=False)
-        lengths = np.diff(offsets)
-        if not len(offsets) or offsets[0] < 0 or (lengths < 0).any():
+        if not len(offsets) or offsets[0] < 0 or (offsets[1:] < offsets[:-1]).any():
             raise DataError(f"{self.path}: pictures/offsets must start at 0 or above and never go down")
         if offsets[-1] > len(data):
             raise DataError(
@@ -114,7 +116,7 @@ class PackedFile:
         if data.dtype != np.uint8 or (start is None and len(data)):
             raise DataError(f"{self.path}: pictures/data must be uint8 and stored contiguously")
         offsets += start or 0
-        return PictureBytes(self.path, offsets[:-1], lengths, self._checksums())
+        return PictureBytes(self.path, offsets[:-1], _lengths(offsets), self._checksums())
 
     def _checksums(self) -> np.ndarray | None:
         if "pictures/crc32" not in self._file:
@@ -228,6 +230,25 @@ def open_packed(path: Path) -> Iterator[PackedFile]:
             yield PackedFile(path, file)
         except (OSError, RuntimeError, KeyError) as error:  # from h5py, where the structure is damaged
             raise DataError(f"{path}: is damaged ({' '.join(str(error).split())})") from None
+
+
+def _lengths(offsets: np.ndarray) -> np.ndarray:
+    """The steps from each offset to the next, in the smallest type that holds them."""
+    # In blocks: a large array that is given up again can stay with the process.
+    blocks = (offsets[start : start + BLOCK + 1] for start in range(0, len(offsets), BLOCK))
+    longest = max(int(np.diff(block).max(initial=0)) for block in blocks)
+    lengths = np.empty(len(offsets) - 1, np.min_scalar_type(longest))
+    np.subtract(offsets[1:], offsets[:-1], out=lengths, casting="unsafe")
+    return lengths
+
+
+def _fill(file: FileIO, buffer: bytearray) -> int:
+    """Read into a buffer until it is full or the file ends; return how much was read."""
+    done = file.readinto(buffer)
+    while 0 < done < len(buffer) and (more := file.read(len(buffer) - done)):  # some file systems give less
+        buffer[done : done + len(more)] = more
+        done += len(more)
+    return done
 
 
 def _check_format(path: Path, file: h5py.File) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mtl_toolkit import Labels, Samples, UnreadableSampleError
 
-from .packed import PackedFile, PictureBytes, chosen, open_packed
-from .pictures import decode_sample, square
+from .packed import PackedFile, PictureBytes, open_packed
+from .pictures import decode, square
 
 
 class PackedSamples(Samples):
@@ -42,35 +42,49 @@ class PackedSamples(Samples):
     ) -> None:
         self.on_error = on_error
         self._path = path
-        self._rows = rows
+        self._length = len(rows)
+        # The first rows, which are mostly all, need no list.
+        self._rows = slice(len(rows)) if len(rows) and rows[-1] == len(rows) - 1 else rows
         self._pictures = pictures
         self._labels = labels
         self._ids = ids
         self._size = size
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._length
 
     def labels(self) -> Mapping[str, Labels]:
         """The labels by task."""
         return self._labels
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
-        """Read pictures, in the order they lie in the file: uint8 [len(indices), 3, size, size].
+        """Read pictures, in the order they lie in the file.
+
+        Returns:
+            uint8 [len(indices), 3, size, size] in the memory format `torch.channels_last`, in which JPEG is
+            decoded and convolutions are fastest.
 
         Raises:
             UnreadableSampleError: if one cannot be read or has changed; the message names it.
         """
-        wanted = np.asarray(indices)
+        wanted = np.asarray(indices, np.int64)
         order = np.argsort(self._pictures.starts[wanted], kind="stable")
-        pictures = torch.empty((len(wanted), 3, self._size, self._size), dtype=torch.uint8)
-        for place, encoded in zip(order, self._pictures.read(wanted[order]), strict=True):
-            index = int(wanted[place])
-            name = f"{self._pictures.path}: {self.id(index)}"
-            if not self._pictures.intact(index, encoded):
-                raise UnreadableSampleError(f"{name}: the picture's bytes are not those that were written")
-            pictures[int(place)].copy_(square(decode_sample(encoded, name), self._size))
+        shape = (len(wanted), 3, self._size, self._size)
+        pictures = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
+        for place, encoded in zip(order.tolist(), self._pictures.read(wanted[order]), strict=True):
+            pictures[place] = self._decoded(int(wanted[place]), encoded)
         return pictures
+
+    def _decoded(self, index: int, encoded: bytearray) -> Tensor:
+        """The picture in its encoded bytes: uint8 [3, size, size]."""
+        try:
+            if not self._pictures.intact(index, encoded):
+                raise ValueError("the picture's bytes are not those that were written")
+            picture = decode(encoded)
+        except ValueError as error:
+            raise UnreadableSampleError(f"{self._pictures.path}: {self.id(index)}: {error}") from None
+        fits = picture.shape[1:] == (self._size, self._size)
+        return picture if fits else square(picture, self._size)
 
     def id(self, index: int) -> str:
         """The stored id, or the sample's number among those chosen."""
@@ -84,7 +98,7 @@ class PackedSamples(Samples):
         """
         with open_packed(self._path) as file:
             found = compared(file, name) if name in ("file", "group") else file.column(name)
-        return None if found is None else chosen(found, self._rows)
+        return None if found is None else found[self._rows]
 
 
 def compared(file: PackedFile, name: str) -> np.ndarray | None:

@@ -31,7 +31,7 @@ def load_picture(path: str) -> Tensor:
     return decode_sample(encoded, path)
 
 
-def decode_sample(encoded: bytes, name: str) -> Tensor:
+def decode_sample(encoded: bytes | bytearray, name: str) -> Tensor:
     """Decode a sample's picture: uint8 [3, height, width].
 
     Raises:
@@ -60,7 +60,7 @@ def encode(pictures: Tensor, quality: int) -> list[bytes]:
     return [encoded.numpy().tobytes() for encoded in encode_jpeg(list(pictures), quality)]
 
 
-def decode(encoded: bytes) -> Tensor:
+def decode(encoded: bytes | bytearray) -> Tensor:
     """Decode a picture to RGB, upright as its EXIF entry says: uint8 [3, height, width].
 
     Grey becomes RGB, transparency is dropped, 16-bit grey keeps its upper 8 bits; of an animation it is the
@@ -77,13 +77,15 @@ def decode(encoded: bytes) -> Tensor:
     return _decode_with_pil(encoded)
 
 
-def _decode_jpeg(encoded: bytes) -> Tensor:
+def _decode_jpeg(encoded: bytes | bytearray) -> Tensor:
     # About twice as fast as PIL, which takes its place once torchvision gives up decoding, as 0.29 announces.
     try:
         from torchvision.io import ImageReadMode, decode_image
     except ImportError:
         return _decode_with_pil(encoded)
-    data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)  # bytes would be refused as read-only
+    # Of bytes, which are read-only, torch makes no tensor.
+    writable = encoded if isinstance(encoded, bytearray) else bytearray(encoded)
+    data = torch.frombuffer(writable, dtype=torch.uint8)
     try:
         picture: Tensor = decode_image(data, mode=ImageReadMode.RGB, apply_exif_orientation=True)
     except RuntimeError:
@@ -99,7 +101,7 @@ def _encode_with_pil(picture: Tensor, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _decode_with_pil(encoded: bytes) -> Tensor:
+def _decode_with_pil(encoded: bytes | bytearray) -> Tensor:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:

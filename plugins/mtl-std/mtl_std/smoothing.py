@@ -22,6 +22,10 @@ DENSE = 8  # frame numbers per row up to which the Gaussian is a convolution ove
 BLOCK = 1 << 22  # numbers that the median sorts at a time, which bounds its memory
 TOLERANCE = 1e-4  # how far from 1 the sum of class probabilities may be
 
+# What is tried when options are chosen on other data; the first of each leaves nearly all as it is.
+WINDOWS = (1, 3, 5, 9, 15, 25, 41, 61)
+SIGMAS = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0)
+
 ODD = Rule("must be an odd number, at least 1", lambda value: value >= 1 and value % 2 == 1)
 FINITE = Rule("must be a finite number above 0", lambda value: 0 < value < math.inf)
 
@@ -34,6 +38,10 @@ class Mean(PostProcessor):
     window: int = attrs.field(
         default=9, validator=ODD, metadata={"doc": "frames in the window round each frame; an odd number"}
     )
+
+    def variants(self) -> tuple[Mean, ...]:
+        """Itself, and some windows from none to some seconds."""
+        return (self, *(attrs.evolve(self, window=window) for window in WINDOWS))
 
     def apply(self, values: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Smooth float32 [rows, columns]; ValueError if the frames do not ascend."""
@@ -53,6 +61,10 @@ class Gaussian(PostProcessor):
         default=3.0, validator=FINITE, metadata={"doc": "standard deviation of the Gaussian, in frames"}
     )
 
+    def variants(self) -> tuple[Gaussian, ...]:
+        """Itself, and some widths from none to some seconds."""
+        return (self, *(attrs.evolve(self, sigma=sigma) for sigma in SIGMAS))
+
     def apply(self, values: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Smooth float32 [rows, columns]; ValueError if the frames do not ascend."""
         return smooth_present(values, frames, partial(gaussian_mean, sigma=self.sigma))
@@ -70,6 +82,10 @@ class Median(PostProcessor):
     window: int = attrs.field(
         default=9, validator=ODD, metadata={"doc": "frames in the window round each frame; an odd number"}
     )
+
+    def variants(self) -> tuple[Median, ...]:
+        """Itself, and some windows from none to some seconds."""
+        return (self, *(attrs.evolve(self, window=window) for window in WINDOWS))
 
     def apply(self, values: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Smooth float32 [rows, columns]; ValueError if the frames do not ascend."""

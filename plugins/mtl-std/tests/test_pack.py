@@ -5,24 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from mtl_std import pack_parts
+from mtl_std import pack_parts, packed
 from mtl_std.binned_regression import BinnedRegression
 from mtl_std.classification import Classification
 from mtl_std.hdf5 import Hdf5
 from mtl_std.image_csv import ImageCsv
 from mtl_std.multi_label import MultiLabel
-from mtl_std.pictures import decode, encode
+from mtl_std.packed import PictureBytes, open_packed
+from mtl_std.packing import write_packed
+from mtl_std.pictures import decode, encode, square
 from mtl_std.regression import Regression
 from mtl_std.stored_labels import task_labels, to_stored
 from PIL import Image
@@ -198,6 +203,67 @@ def test_pictures_are_those_of_the_dataset_up_to_jpeg(tmp_path: Path) -> None:
     pack(tmp_path / "x.h5", samples, quality=90)
     found = build(tmp_path / "x.h5").read(range(COUNT))
     assert (found.int() - samples.inputs.int()).abs().max() <= 2
+
+
+def test_pictures_come_in_the_order_asked_for(tmp_path: Path) -> None:
+    """Also twice, or none; in the memory format in which they are decoded, as are scaled ones."""
+    pack(tmp_path / "x.h5", Faces({}))
+    samples = build(tmp_path / "x.h5")
+    with open_packed(tmp_path / "x.h5") as file:
+        stored = [decode(encoded) for encoded in file.pictures().read(range(COUNT))]
+    wanted = [7, 2, 2, 9, 0]
+    found = samples.read(wanted)
+    assert torch.equal(found, torch.stack([stored[index] for index in wanted]))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert samples.read([]).shape == (0, 3, SIZE, SIZE)
+    larger = Hdf5(path=tmp_path / "x.h5").build(DataFacts({}, 2 * SIZE)).read(wanted)
+    assert larger.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(larger, torch.stack([square(stored[index], 2 * SIZE) for index in wanted]))
+
+
+@settings(max_examples=10)
+@given(sizes=st.lists(st.integers(0, 300) | st.just(70_000), min_size=1, max_size=9), block=st.integers(1, 9))
+def test_pictures_of_any_length_are_found(sizes: list[int], block: int) -> None:
+    """Wherever the longest one lies; lengths are kept in no more bytes than they need."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "x.h5"
+        write_packed(path, map(bytes, sizes), labels={}, columns={})
+        patch.setattr(packed, "BLOCK", block)
+        with open_packed(path) as file:
+            pictures = file.pictures()
+    assert pictures.lengths.tolist() == sizes
+    assert pictures.lengths.itemsize == (1 if max(sizes) < 256 else 2 if max(sizes) < 65_536 else 4)
+
+
+class Drip(FileIO):
+    """A file that gives three bytes at a time, as a file system may."""
+
+    def readinto(self, buffer: Any) -> int:
+        return super().readinto(memoryview(buffer)[:3])
+
+    def read(self, size: int | None = -1) -> bytes:
+        assert size is not None
+        return super().read(min(size, 3))
+
+
+def test_pictures_are_read_in_full_where_a_file_gives_little_at_a_time(tmp_path: Path) -> None:
+    """And up to the end of a file that has become shorter."""
+    (tmp_path / "x").write_bytes(bytes(range(20)))
+    path: Any = SimpleNamespace(open=lambda *_, **__: Drip(tmp_path / "x"))
+    pictures = PictureBytes(path, np.array([2, 12, 0, 13, 20]), np.array([10, 3, 0, 30, 4]))
+    found = [list(encoded) for encoded in pictures.read(range(5))]
+    assert found == [[*range(2, 12)], [12, 13, 14], [], [*range(13, 20)], []]
+
+
+@pytest.mark.parametrize("frames", [{"max": 4}, {"min": 3, "max": 6}, {"min": 0}, 9])
+def test_columns_and_pictures_are_those_of_the_rows_chosen(tmp_path: Path, frames: Any) -> None:
+    """The first rows, some in the middle, all, the last one."""
+    pack(tmp_path / "x.h5", Faces({}, frame=range(COUNT)))
+    whole, part = build(tmp_path / "x.h5"), build(tmp_path / "x.h5", where={"frame": frames})
+    rows = column_of(part, "frame")
+    assert len(part) == len(rows)
+    assert [part.id(index) for index in range(len(part))] == [f"face {row}" for row in rows]
+    assert torch.equal(part.read(range(len(part))), whole.read(rows))
 
 
 def test_facts_about_samples_read_back(tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""`mtl predict`: a trained stage over pictures, folders, tables and videos."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .trained import (
+    choose_device,
+    find_stage,
+    loader_processes,
+    parse_plugin,
+    parse_postprocess,
+    parse_writer,
+    predict_options,
+)
+
+if TYPE_CHECKING:
+    from ..plugin import Listing, Predictions, Writer
+    from .sample_bar import SampleBar
+
+
+@click.command()
+@click.argument("run", metavar="RUN[/STAGE]")
+@click.argument("given", metavar="INPUT")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="CSV file to write, or what --format writes.",
+)
+@click.option(
+    "--format",
+    "format_",
+    metavar="WRITER",
+    help="Writer plugin, as mtl plugins lists them; default: a CSV table with named columns.",
+)
+@click.option(
+    "--list",
+    "listing",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Test list: pictures or videos to write, one a line, in this order.",
+)
+@click.option(
+    "--detector", metavar="PLUGIN", help="Find the face in each picture; default: the whole picture."
+)
+@predict_options
+def predict(
+    *,
+    run: str,
+    given: str,
+    output: Path,
+    format_: str | None,
+    listing: Path | None,
+    detector: str | None,
+    postprocess: tuple[str, ...],
+    device: str,
+    precision: str,
+    batch_size: int,
+    workers: int | None,
+    on_error: str,
+    disabled: tuple[str, ...],
+    traceback: bool,  # noqa: ARG001 - read by the entry point
+) -> None:
+    """Predict INPUT with a trained stage, and write a row per picture or frame.
+
+    INPUT is a picture, a folder, a table (CSV), a packed file (HDF5), a video file, a list of videos (a .txt
+    file with one path a line), or the name of a dataset in the run's configuration. Of a run the last stage
+    is taken.
+
+    A frame without a face, or that cannot be read with --on-error skip, has a row with empty cells; with
+    --format or --list it repeats the nearest earlier frame of its video.
+    """
+    from ..pipeline import load_stage
+    from ..plugin import Detector
+    from ..prediction import open_input, parse_listing
+    from ..prediction import predict as run_stage
+    from ..registry import Registry
+    from .sample_bar import SampleBar
+
+    place = find_stage(run)
+    registry = Registry.load(disabled)
+    stage = load_stage(place.path, registry)
+    chosen = choose_device(device, precision)
+    writer = None if format_ is None else parse_writer(format_, stage.heads, registry)
+    chains = parse_postprocess(postprocess, stage.heads, registry)
+    wanted = None if listing is None else parse_listing(listing)
+    finder = None if detector is None else parse_plugin("--detector", detector, Detector, registry)  # type: ignore[type-abstract]
+    samples = open_input(
+        stage,
+        given,
+        registry,
+        run=place.run,
+        detector=finder,
+        on_error="skip" if on_error == "skip" else "stop",
+    )
+    with SampleBar(len(samples)) as bar, autocast(chosen.type, precision):
+        blocks = run_stage(
+            stage,
+            samples,
+            device=chosen,
+            batch_size=batch_size,
+            workers=loader_processes(workers, chosen),
+            postprocess=chains,
+        )
+        lines = write_blocks(counted(blocks, bar), output, writer, wanted)
+    for line in lines:
+        click.echo(line)
+
+
+def write_blocks(
+    blocks: Iterable[Predictions], output: Path, writer: Writer | None, wanted: Listing | None
+) -> list[str]:
+    """Write predictions; with a format or a test list after filling rows without one.
+
+    Returns:
+        What to tell the user.
+    """
+    from ..evaluation import PredictionCsv
+    from ..prediction import fill, joined
+
+    lines: list[str] = []
+    if writer is None and wanted is None:
+        rows = blank = 0
+        blocks = iter(blocks)
+        first = next(blocks)
+        with PredictionCsv(output, first.heads) as file:
+            for block in prefixed(first, blocks):
+                file.write(block)
+                rows, blank = rows + len(block), blank + int((~block.faces).sum())
+        if blank:
+            lines.append(f"{blank:,} rows are empty: no face was found there, or they cannot be read")
+        return [*lines, f"{output}: {rows:,} rows"]
+    predictions, filled = fill(joined(list(blocks)), wanted)
+    if filled.earlier or filled.later:
+        lines.append(
+            f"{filled.earlier:,} frames without a prediction of their own repeat the nearest earlier frame"
+            + (f", {filled.later:,} at a video's start the nearest later one" if filled.later else "")
+        )
+    if filled.unlisted:
+        lines.append(f"{filled.unlisted:,} predictions are left out: they are not on the list")
+    if writer is None:
+        with PredictionCsv(output, predictions.heads) as file:
+            file.write(predictions)
+        return [*lines, f"{output}: {len(predictions):,} rows"]
+    files = writer.write(output, predictions)
+    more = f" in {len(files):,} files" if len(files) > 1 else ""
+    return [*lines, f"{output}: {len(predictions):,} rows{more}"]
+
+
+def prefixed(first: Predictions, rest: Iterable[Predictions]) -> Iterator[Predictions]:
+    """The first block, then the rest."""
+    yield first
+    yield from rest
+
+
+def counted(blocks: Iterable[Predictions], bar: SampleBar) -> Iterator[Predictions]:
+    """Move the bar as blocks go by."""
+    done = 0
+    bar(done)
+    for block in blocks:
+        done += len(block)
+        bar(done)
+        yield block
+
+
+def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[object]:
+    """The precision in which the network runs."""
+    import torch
+
+    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return torch.autocast(device, kinds[precision]) if precision in kinds else contextlib.nullcontext()

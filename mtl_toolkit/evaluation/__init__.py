@@ -1,0 +1,25 @@
+"""Judging predictions that are there already: metrics, intervals, confusion, and the files they come from."""
+
+from __future__ import annotations
+
+from .alignment import Alignment, align
+from .confusion import Confusion, UnitCounts
+from .evaluate import Evaluation, TaskEvaluation, VideoScores, evaluate
+from .predicted_head import AsPredicted
+from .prediction_csv import PredictionCsv, read_predictions
+from .scoring import score
+
+__all__ = [
+    "Alignment",
+    "AsPredicted",
+    "Confusion",
+    "Evaluation",
+    "PredictionCsv",
+    "TaskEvaluation",
+    "UnitCounts",
+    "VideoScores",
+    "align",
+    "evaluate",
+    "read_predictions",
+    "score",
+]
