@@ -56,9 +56,6 @@ PEERS = {"data", "model", "objective", "metrics"}  # what a step consists of; no
 
 PUBLIC_MODULES = {"mtl_toolkit.validators", "mtl_toolkit.testing"}  # beside the names of mtl_toolkit itself
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless"}  # where names differ
-    "PIL": "pillow",
-    "cv2": "opencv-python-headless",
-}  # where the import name is not the distribution's
 HEAVY = {"accelerate", "h5py", "matplotlib", "timm", "torch", "torchmetrics", "torchvision"}
 DEFAULTS = {"shared", "shuffle", "sum"}  # plugins that a TOML file gets without naming them
 LONGEST = 350  # lines of a module

@@ -180,7 +180,9 @@ def make_job(
             )
         loaded = load_config(run, disable_plugins=disabled)
         heads = {task: one.head for task, one in loaded.config.tasks.items() if not one.head.members}
-        writer = None if format_ is None else parse_plugin("--format", format_, Writer, loaded.registry)
+        writer = (
+            None if format_ is None else parse_plugin("--format", format_, Writer, loaded.registry)  # type: ignore[type-abstract]
+        )
         return Job(loaded.config, heads, None, None, loaded.registry, writer, predictions, options)
     place = find_stage(run)
     if place.run is None:
@@ -188,7 +190,9 @@ def make_job(
     loaded = load_config(place.run / CONFIG, disable_plugins=disabled)
     registry = Registry.load(disabled) if disabled else loaded.registry
     stage = load_stage(place.path, registry)
-    writer = None if format_ is None else parse_plugin("--format", format_, Writer, registry)
+    writer = (
+        None if format_ is None else parse_plugin("--format", format_, Writer, registry)  # type: ignore[type-abstract]
+    )
     return Job(loaded.config, stage.heads, stage, place, registry, writer, predictions, options)
 
 
