@@ -70,9 +70,8 @@ class Normalise(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """[rows, channels, height, width] to the same, normalised."""
         if inputs.dtype == torch.uint8:
-            # One multiply-add; equal to (inputs / 255 - mean) / std.
-            scale = 1 / (255 * self.std)
-            return torch.addcmul(-self.mean / self.std, inputs.to(self.mean.dtype), scale)
+            # In place, on the copy: torch's addcmul takes several times as long over a broadcast scale.
+            return inputs.to(self.mean.dtype).mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
         return (inputs - self.mean) / self.std
 
 

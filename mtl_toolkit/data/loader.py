@@ -197,7 +197,10 @@ def _side_by_side(streams: Sequence[LiveStream], pieces: Sequence[Tensor | None]
             for title, piece in there.items()
         )
         raise RunError(f"the streams' inputs must have one type and shape (got {kinds})")
-    return torch.cat(list(there.values())) if there else torch.empty(0)
+    found = list(there.values())
+    if len(found) == 1:
+        return found[0]
+    return torch.cat(found) if found else torch.empty(0)
 
 
 def _labels(

@@ -206,8 +206,9 @@ def preparation(job: StageJob) -> Callable[[Batch], torch.Tensor]:
         inputs = batch.inputs
         if inputs.ndim == 4 and inputs.dtype == torch.uint8 and batch.noise is not None:
             inputs = augment(inputs, batch.noise, augmentation, size)
-            if channels_last:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            # Datasets deliver either format: what is computed must not depend on which.
+            layout = torch.channels_last if channels_last else torch.contiguous_format
+            inputs = inputs.contiguous(memory_format=layout)
         return inputs
 
     return prepare
