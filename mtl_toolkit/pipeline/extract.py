@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -100,12 +98,10 @@ class Extraction:
             self.job.screen.extracting(self.stage, self.name, len(self.samples), len(self.samples))
             return
         order = video_order(self.samples)
-        begun = self._begun()
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process and not begun:
+        if accelerator.is_main_process and not self._begun():
             self._begin(order)
         accelerator.wait_for_everyone()
-        self._fill(order, self._rows_done() if begun else 0, done)
+        self._fill(order, self._rows_done() if self._begun() else 0, done)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             sync_file(self.unfinished)
@@ -126,6 +122,9 @@ class Extraction:
         return f"{self.key} {self.job.accelerator.num_processes} {len(self.samples)}"
 
     def _begin(self, order: np.ndarray) -> None:
+        # Of all processes: a row that one of them has done is not in the new file.
+        for notes in self.path.parent.glob(f".{self.path.name}.*.json"):
+            notes.unlink()
         config = self.job.loaded.config
         create_features(
             self.unfinished,
@@ -226,8 +225,3 @@ class Extraction:
             tasks[task] = tasks[same[0]] if same else task
             parts[tasks[task]] = int(values.shape[1])
         return FeatureLayout(self.stage.part, parts, tasks)
-
-
-def features_made(directory: Path, datasets: tuple[str, ...]) -> dict[str, Any]:
-    """The sizes of the files that an extract stage has written, in bytes, by dataset."""
-    return {name: (directory / feature_file(name)).stat().st_size for name in datasets}
