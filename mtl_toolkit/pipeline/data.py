@@ -136,6 +136,14 @@ class DataSource:
             self._open[key] = CachedSamples(samples) if recipe.cache else samples
         return self._open[key]
 
+    def dataset_once(self, name: str, size: int) -> Samples:
+        """A dataset as it is open already, for training or validation; else as for validation.
+
+        What is cached is not read twice. Arguments and errors as of `dataset`.
+        """
+        validation = (name, False, size) not in self._open
+        return self.dataset(name, validation=validation, size=size)
+
     def features_folder(self, stage: Stage) -> Path | None:
         """Where the features are that a stage reads; None if it reads none, or they are nowhere yet."""
         if stage.features is None:

@@ -63,7 +63,7 @@ def extract_stage(job: StageJob, key: str) -> Extracted:
     done = Extracted()
     for name in stage.datasets:
         size = network.preprocessing.read_size
-        samples = job.source.dataset(name, validation=True, size=size)
+        samples = job.source.dataset_once(name, size)
         Extraction(job, stage, network, name, samples, key).run(done)
     return done
 
