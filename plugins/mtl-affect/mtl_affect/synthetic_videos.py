@@ -57,6 +57,9 @@ class SyntheticVideos(Dataset):
         validator=between(0, 0.9),
         metadata={"doc": "share of the frames that are not there, in short runs, as where no face is found"},
     )
+    thin: int = attrs.field(
+        default=1, validator=at_least(1), metadata={"doc": "keep one frame in so many, by number"}
+    )
     labels: tuple[Kind, ...] = attrs.field(
         default=("expression", "valence-arousal", "action-units"),
         validator=unique(),
@@ -99,6 +102,7 @@ class VideoSamples(Samples):
         videos, places = np.repeat(every, lengths), _counted(lengths)
         found = face_found(recipe.seed, videos, places, recipe.missing)
         self._missing = len(found) - int(found.sum())
+        found &= places % recipe.thin == 0
         self._videos, self._places = videos[found], places[found]
         drawn = video_labels(
             recipe.seed,

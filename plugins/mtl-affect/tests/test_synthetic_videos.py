@@ -364,6 +364,16 @@ def test_frames_that_are_missing_change_no_other() -> None:
     assert torch.equal(gappy.read([10]), whole.read([own[10]]))
 
 
+def test_thinning_keeps_frames_by_number_and_changes_none() -> None:
+    whole, thinned = build(seed=5, missing=0.2), build(seed=5, missing=0.2, thin=4)
+    kept = np.flatnonzero((whole.column("frame") - 1) % 4 == 0)
+    assert 0 < len(kept) < len(whole)
+    assert [thinned.id(row) for row in range(len(thinned))] == [whole.id(row) for row in kept]
+    assert torch.equal(thinned.read(np.arange(3)), whole.read(kept[:3]))
+    for task, labels in thinned.labels().items():
+        assert np.array_equal(labels.values, whole.labels()[task].values[kept])
+
+
 def test_two_seeds_share_nobody_and_one_seed_shares_its_people() -> None:
     """Faces and videos of one seed show the same people, under the same names."""
     one, other = (set(build(seed=seed).column("group")) for seed in (1, 11))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import attrs
 import numpy as np
 from mtl_std.cells import nearest
-from mtl_std.stored_labels import check_dropped, task_labels
+from mtl_std.stored_labels import StoredLabels, check_dropped, task_labels
 
 from mtl_toolkit import DataError, DataFacts, Dataset, Labels
 from mtl_toolkit.validators import unique
@@ -36,6 +36,14 @@ class FaceDatabase(Dataset):
         metadata={"doc": "classes that the tasks do not have; their labels count as missing"},
     )
     unlabelled: bool = attrs.field(default=False, metadata={"doc": "keep faces without a label of the tasks"})
+    require: tuple[str, ...] = attrs.field(
+        default=(),
+        validator=unique(),
+        metadata={
+            "doc": "labels of the database, such as expression, that a face must have (at least in part, and "
+            "of no dropped class); others are left out"
+        },
+    )
     on_error: Literal["stop", "skip"] = attrs.field(
         default="stop", metadata={"doc": "what to do about a picture that cannot be read"}
     )
@@ -59,12 +67,11 @@ class FaceDatabase(Dataset):
         if not len(table):
             raise DataError(f"{source}: there are no faces")
         labels = self._labels(facts, table, source)
-        rows = np.arange(len(table)) if self.unlabelled else labelled(labels.values(), len(table))
-        if not len(rows):
-            known = ", ".join(table.labels) or "none"
-            raise DataError(
-                f"{source}: none of {len(table)} faces has a label of the tasks (its labels: {known})"
-            )
+        required = self._required(table, source)
+        wanted = required if self.unlabelled else required & labelled(labels.values(), len(table))
+        if not wanted.any():
+            raise DataError(f"{source}: none of {len(table)} faces has {self._wanted(table)}")
+        rows = np.flatnonzero(wanted)
         return FaceSamples(
             table,
             rows,
@@ -72,6 +79,10 @@ class FaceDatabase(Dataset):
             size=facts.image_size,
             on_error=self.on_error,
             source=source,
+            left_out={
+                f"faces without all of {', '.join(self.require)}": int((~required).sum()),
+                "faces without a label of the tasks": int((required & ~wanted).sum()),
+            },
         )
 
     def _labels(self, facts: DataFacts, table: FaceTable, source: str) -> dict[str, Labels]:
@@ -95,10 +106,37 @@ class FaceDatabase(Dataset):
         wanted = {task: self.labels.get(task, head.label) for task, head in facts.tasks.items()}
         return {task: name for task, name in wanted.items() if name in table.labels}
 
+    def _required(self, table: FaceTable, source: str) -> np.ndarray:
+        """Which rows have all labels that `require` names: bool [rows]."""
+        found = np.ones(len(table), np.bool_)
+        for name in self.require:
+            if name not in table.labels:
+                hint = nearest(name, table.labels)
+                raise DataError(f"{source}: require: there is no label {name!r}{hint}")
+            found &= present(table.labels[name], self.drop_classes)
+        return found
+
+    def _wanted(self, table: FaceTable) -> str:
+        """What every face would have had to have."""
+        what = [] if self.unlabelled else [f"a label of the tasks (its labels: {', '.join(table.labels) or 'none'})"]
+        return " and ".join([*what, *([f"all that require names, {', '.join(self.require)}"] if self.require else [])])
+
 
 def labelled(labels: Iterable[Labels], rows: int) -> np.ndarray:
-    """The rows that have a label of any task, at least in part: int64."""
+    """Which rows have a label of any task, at least in part: bool [rows]."""
     found = np.zeros(rows, np.bool_)
     for label in labels:
         found |= label.valid.reshape(rows, -1).any(axis=1)
-    return np.flatnonzero(found)
+    return found
+
+
+def present(stored: StoredLabels, dropped: Collection[str]) -> np.ndarray:
+    """Which rows have a label, at least in part, when dropped classes count as missing: bool [rows]."""
+    there = stored.valid
+    gone = np.array([name in dropped for name in stored.classes], np.bool_)
+    if stored.classes and there.ndim == 1:
+        there = there & ~np.isin(stored.values, np.flatnonzero(gone))
+    elif stored.classes:  # votes for each class
+        there = there & (stored.values > 0) & ~gone
+    found: np.ndarray = there.reshape(len(there), -1).any(axis=1)
+    return found

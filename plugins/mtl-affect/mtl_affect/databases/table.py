@@ -87,6 +87,7 @@ class FaceSamples(Samples):
         size: side of the square pictures to deliver, in pixels.
         on_error: what to do about a picture that cannot be read.
         source: the dataset's name in messages.
+        left_out: why other rows of the table are no samples: number by description, 0 for none.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class FaceSamples(Samples):
         size: int,
         on_error: Literal["stop", "skip"],
         source: str,
+        left_out: Mapping[str, int] | None = None,
     ) -> None:
         self.table = table
         self.rows = rows
@@ -105,6 +107,7 @@ class FaceSamples(Samples):
         self._labels = labels
         self._size = size
         self._source = source
+        self._left_out = {why: number for why, number in (left_out or {}).items() if number}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -144,6 +147,5 @@ class FaceSamples(Samples):
         return wanted.problems(lambda _: self._source, self._source)
 
     def counts(self) -> Mapping[str, int]:
-        """What the database's reader left out or found odd, and the faces left out for want of a label."""
-        left_out = len(self.table) - len(self.rows)
-        return {**self.table.counts, **({"faces without a label of the tasks": left_out} if left_out else {})}
+        """What the database's reader left out or found odd, and the faces left out for want of labels."""
+        return {**self.table.counts, **self._left_out}
