@@ -46,7 +46,8 @@ def render_report(
 
 
 def _scores(stages: Sequence[Mapping[str, Any]]) -> str:
-    """One row per stage, one column per metric, the best value of each in bold."""
+    """One row per stage that trained, one column per metric, the best value of each in bold."""
+    stages = [stage for stage in stages if stage["epochs"]]
     names = list(dict.fromkeys(name for stage in stages for name in stage["metrics"]))
     best = {name: max(s["metrics"][name] for s in stages if name in s["metrics"]) for name in names}
     head = "".join(f"<th>{html.escape(name).replace('/', '<br>')}</th>" for name in names)
@@ -66,8 +67,9 @@ def _scores(stages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _stage(stage: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> str:
+    what = f"{stage['epochs']} epochs, best {stage['best_epoch']}" if stage["epochs"] else "features"
     facts = (
-        f"{stage['epochs']} epochs, best {stage['best_epoch']}; {stage['seconds']:,.0f} s, "
+        f"{what}; {stage['seconds']:,.0f} s, "
         f"{stage['samples_per_second']:,.0f} samples/s, {stage['peak_memory_bytes'] / 2**20:,.0f} MiB at most"
     )
     if stage.get("skipped_samples"):
