@@ -1,11 +1,14 @@
-"""Reading a CSV file of any length in bounded memory, a block of rows at a time."""
+"""Reading a CSV file of any length in bounded memory, a block of rows at a time.
+
+Fields are separated by commas; in a file with the suffix .tsv, by tabs.
+"""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -29,9 +32,8 @@ def read_blocks(path: Path, columns: Sequence[str], problems: ProblemList) -> It
         DataError: if there is no such file, it is empty, or columns are missing.
     """
     try:
-        # Decoded line by line, so that the line of a byte that is not UTF-8 is known.
         with path.open("rb") as file:
-            reader = csv.reader((_decode(line, number) for number, line in enumerate(file, 1)), strict=True)
+            reader = _reader(path, file)
             header = [name.strip() for name in next(reader, [])]
             places = _places(header, columns, problems)
             yield from _blocks(reader, len(header), places, problems)
@@ -43,10 +45,36 @@ def read_blocks(path: Path, columns: Sequence[str], problems: ProblemList) -> It
         problems.add(f"cannot be read as CSV ({error})", reader.line_num)
 
 
+def read_header(path: Path) -> list[str]:
+    """Read the names of the columns.
+
+    Raises:
+        DataError: if there is no such file, or its first line does not name columns.
+    """
+    try:
+        with path.open("rb") as file:
+            header = [name.strip() for name in next(_reader(path, file), [])]
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except _NotTextError as error:
+        raise DataError(f"{path} line {error.line}: must be UTF-8 text; save the file as UTF-8") from None
+    except csv.Error as error:
+        raise DataError(f"{path} line 1: cannot be read as CSV ({error})") from None
+    if not any(header):
+        raise DataError(f"{path}: is empty; the first line must name the columns")
+    return header
+
+
 class _NotTextError(Exception):
     def __init__(self, line: int) -> None:
         super().__init__(line)
         self.line = line
+
+
+def _reader(path: Path, file: BinaryIO) -> Reader:
+    # Decoded line by line, so that the line of a byte that is not UTF-8 is known.
+    lines = (_decode(line, number) for number, line in enumerate(file, 1))
+    return csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
 
 
 def _decode(line: bytes, number: int) -> str:

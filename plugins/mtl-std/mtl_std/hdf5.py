@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import attrs
+import h5py
 import numpy as np
 
-from mtl_toolkit import DataError, DataFacts, Dataset, Head, Samples, hookimpl
+from mtl_toolkit import DataError, DataFacts, Dataset, Detector, Head, Samples, hookimpl
 from mtl_toolkit.validators import unique
 
 from .cells import Cells, ProblemList, nearest
 from .pack_samples import pack_samples
-from .packed import BLOCK, PackedFile, chosen, open_packed
+from .packed import BLOCK, FORMAT, PackedFile, chosen, open_packed
 from .packed_samples import PackedSamples
 from .stored_labels import StoredLabels, check_dropped, task_labels
 from .where import DOC as WHERE
@@ -75,6 +76,24 @@ class Hdf5(Dataset):
         )
 
     @classmethod
+    def for_path(
+        cls,
+        path: Path,
+        *,
+        detector: Detector | None = None,
+        on_error: Literal["stop", "skip"] = "stop",
+    ) -> Hdf5 | None:
+        """The dataset of a packed file; its pictures show what is to be seen, and need no detector.
+
+        Raises:
+            DataError: if it is no sound HDF5 file, or of another version.
+        """
+        if path.suffix.lower() not in (".h5", ".hdf5") or not path.is_file() or _is_other(path):
+            return None
+        with open_packed(path):
+            return cls(path=path, on_error=on_error)
+
+    @classmethod
     def write(
         cls,
         path: Path,
@@ -131,6 +150,15 @@ class Hdf5(Dataset):
         return {
             task: file.labels(name) for task, name in wanted.items() if task in self.labels or name in known
         }
+
+
+def _is_other(path: Path) -> bool:
+    """Whether a file is sound HDF5, but of another format."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return bool(file.attrs.get("format") != FORMAT)
+    except OSError:
+        return False
 
 
 def _cells(name: str, column: np.ndarray, start: int) -> Cells:

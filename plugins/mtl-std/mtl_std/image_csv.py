@@ -7,20 +7,26 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import attrs
-import numpy as np
-import torch
-from torch import Tensor
 
-from mtl_toolkit import DataError, DataFacts, Dataset, Labels, Samples, hookimpl
-from mtl_toolkit.validators import not_empty
+from mtl_toolkit import DataError, DataFacts, Dataset, Detector, hookimpl
+from mtl_toolkit.validators import at_least, not_empty, unique
 
 from .cells import Cells, ProblemList
-from .csv_table import read_blocks
+from .csv_rows import BoxForm, CsvTable, find_duplicates, parse_boxes, parse_frames
+from .csv_samples import CsvSamples
+from .csv_table import read_blocks, read_header
+from .face_cut import DETECTOR, MARGIN
 from .label_columns import LabelColumns, Parser, to_labels
-from .picture_files import PictureFiles, as_bytes
-from .pictures import square
+from .picture_files import as_bytes
 from .where import DOC as WHERE
 from .where import Rule, check_where, parse_where, select_rows
+
+FILES = ("file", "path", "image", "image_location", "name", "filename", "subDirectory_filePath")
+BOXES: tuple[tuple[tuple[str, ...], BoxForm], ...] = (
+    (("left", "top", "right", "bottom"), "corners"),
+    (("x", "y", "width", "height"), "size"),
+    (("face_x", "face_y", "face_width", "face_height"), "size"),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -28,7 +34,9 @@ class ImageCsv(Dataset):
     """Pictures in files, their labels in a CSV table with a header; an empty field is a missing label."""
 
     name: ClassVar[str] = "image-csv"
-    csv: Path = attrs.field(metadata={"doc": "the table: UTF-8, commas, column names in the first line"})
+    csv: Path = attrs.field(
+        metadata={"doc": "the table: UTF-8, commas (tabs in a .tsv file), column names in the first line"}
+    )
     root: Path | None = attrs.field(
         default=None, metadata={"doc": "folder that the pictures' paths start from; none: that of the table"}
     )
@@ -39,9 +47,29 @@ class ImageCsv(Dataset):
         default=None,
         metadata={"doc": "column that ties samples together (person, video), for checks of the splits"},
     )
+    video: str | None = attrs.field(
+        default=None, metadata={"doc": "column with the video that a picture is a frame of; may be empty"}
+    )
+    frame: str | None = attrs.field(
+        default=None, metadata={"doc": "column with the frame's number in its video"}
+    )
+    box: tuple[str, ...] = attrs.field(
+        default=(),
+        validator=unique(),
+        metadata={
+            "doc": "the four columns of the face's box, in pixels; a square round it is cut out; "
+            "a row in which they are empty has no face"
+        },
+    )
+    box_form: BoxForm = attrs.field(
+        default="corners",
+        metadata={"doc": "what they say: left, top, right, bottom; or left, top, width, height"},
+    )
+    detector: Detector | None = attrs.field(default=None, metadata={"doc": DETECTOR})
+    margin: float = attrs.field(default=0.0, validator=at_least(0), metadata={"doc": MARGIN})
     where: Mapping[str, Any] = attrs.field(factory=dict, validator=check_where, metadata={"doc": WHERE})
     duplicates: Literal["error", "keep"] = attrs.field(
-        default="error", metadata={"doc": "what to do about a picture that is listed twice"}
+        default="error", metadata={"doc": "what to do about a picture (or box in it) that is listed twice"}
     )
     on_error: Literal["stop", "skip"] = attrs.field(
         default="stop", metadata={"doc": "what to do about a picture that cannot be read"}
@@ -49,6 +77,14 @@ class ImageCsv(Dataset):
     labels: Mapping[str, LabelColumns] = attrs.field(
         factory=dict, metadata={"doc": "the columns of each task's label, by task name", "keys": "tasks"}
     )
+
+    def __attrs_post_init__(self) -> None:
+        if self.box and len(self.box) != len(BOXES[0][0]):
+            raise ValueError(f"box must name four columns (got {len(self.box)})")
+        if self.box and self.detector:
+            raise ValueError("must have either box or detector, not both")
+        if self.frame and not self.video:
+            raise ValueError("frame must come with video")
 
     def build(self, facts: DataFacts) -> CsvSamples:
         """Read the table.
@@ -78,11 +114,53 @@ class ImageCsv(Dataset):
             size=facts.image_size,
             on_error=self.on_error,
             source=source,
+            detector=self.detector,
+            margin=self.margin,
+        )
+
+    @classmethod
+    def for_path(
+        cls,
+        path: Path,
+        *,
+        detector: Detector | None = None,
+        on_error: Literal["stop", "skip"] = "stop",
+    ) -> ImageCsv | None:
+        """The dataset of a .csv or .tsv file, by the names of its columns; a picture may be listed twice.
+
+        Raises:
+            DataError: if it cannot be read, or has no column with the pictures' paths.
+        """
+        if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
+            return None
+        header = read_header(path)
+        known = {name.casefold(): name for name in reversed(header)}
+        file = next((known[name.casefold()] for name in FILES if name.casefold() in known), None)
+        if file is None:
+            raise DataError(
+                f"{path}: must have a column with the pictures' paths, called {', '.join(FILES[:-1])} or "
+                f"{FILES[-1]} (got {', '.join(map(repr, header[:12]))}{', ...' if len(header) > 12 else ''})"
+            )
+        boxes = ((names, form) for names, form in BOXES if all(name in known for name in names))
+        box, form = next(boxes, ((), "corners"))
+        video = known.get("video")
+        return cls(
+            csv=path,
+            file=file,
+            group=known.get("group"),
+            video=video,
+            frame=known.get("frame") if video else None,
+            box=tuple(known[name] for name in box),
+            box_form=form,
+            detector=None if box else detector,
+            duplicates="keep",
+            on_error=on_error,
         )
 
     def _read(self, parsers: Mapping[str, Parser], problems: ProblemList) -> CsvTable:
         rules = parse_where(self.where)
-        columns = [self.file, *([self.group] if self.group else []), *(rule.column for rule in rules)]
+        named = (self.file, self.group, self.video, self.frame, *self.box)
+        columns = [*(name for name in named if name), *(rule.column for rule in rules)]
         columns += [name for task in parsers for name in self.labels[task].names]
         rows = 0
         parts = []
@@ -110,108 +188,13 @@ class ImageCsv(Dataset):
             lines=files.rows,
             files=as_bytes(files.texts),
             groups=as_bytes(block[self.group].texts) if self.group else None,
+            videos=as_bytes(block[self.video].texts) if self.video else None,
+            frames=parse_frames(block[self.frame], problems) if self.frame else None,
+            boxes=parse_boxes([block[name] for name in self.box], self.box_form, problems)
+            if self.box
+            else None,
             values={task: parse(block, problems) for task, parse in parsers.items()},
         )
-
-
-@attrs.frozen(eq=False)
-class CsvTable:
-    """The rows to use, as arrays, which forked loader processes share.
-
-    Attributes:
-        lines: where each row ends in the file, from 1: int64 [rows].
-        files: pictures as the table names them, UTF-8: bytes [rows].
-        groups: the group of each row, UTF-8: bytes [rows].
-        values: per task the label values [rows, ...], NaN where they are missing.
-    """
-
-    lines: np.ndarray
-    files: np.ndarray
-    groups: np.ndarray | None
-    values: Mapping[str, np.ndarray]
-
-    @classmethod
-    def joined(cls, parts: Sequence[CsvTable]) -> CsvTable:
-        """Lay blocks of rows one after the other."""
-        groups = [part.groups for part in parts if part.groups is not None]
-        return cls(
-            lines=np.concatenate([part.lines for part in parts]),
-            files=np.concatenate([part.files for part in parts]),
-            groups=np.concatenate(groups) if groups else None,
-            values={task: np.concatenate([part.values[task] for part in parts]) for task in parts[0].values},
-        )
-
-
-class CsvSamples(Samples):
-    """The pictures of a table; they are decoded when they are read."""
-
-    def __init__(
-        self,
-        table: CsvTable,
-        labels: Mapping[str, Labels],
-        *,
-        root: Path,
-        size: int,
-        on_error: Literal["stop", "skip"],
-        source: str,
-    ) -> None:
-        self.on_error = on_error
-        self._pictures = PictureFiles(root, table.files)
-        self._groups = table.groups
-        self._lines = table.lines
-        self._labels = labels
-        self._size = size
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def labels(self) -> Mapping[str, Labels]:
-        """The labels by task."""
-        return self._labels
-
-    def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
-        """Read pictures: uint8 [len(indices), 3, size, size].
-
-        Raises:
-            UnreadableSampleError: if one cannot be read; the message names its file.
-        """
-        return torch.stack([square(self._pictures.load(int(index)), self._size) for index in indices])
-
-    def id(self, index: int) -> str:
-        """The picture's path as the table has it."""
-        return self._pictures.name(index)
-
-    def column(self, name: str) -> np.ndarray | None:
-        """`file`: absolute paths; `group`: the group column under the pictures' folder; bytes [samples]."""
-        if name == "file":
-            return self._pictures.paths()
-        if name == "group" and self._groups is not None:
-            # Tables of other pictures may number their groups alike.
-            named = np.char.add(f"{self._pictures.root}: ".encode(), self._groups)
-            return np.where(self._groups == b"", b"", named)
-        return None
-
-    def problems(self) -> list[str]:
-        """One line for each of the first missing pictures, and how many more there are."""
-        return self._pictures.problems(
-            lambda index: f"{self._source} line {self._lines[index]}", self._source
-        )
-
-
-def find_duplicates(table: CsvTable, problems: ProblemList) -> None:
-    """Note every picture that an earlier row names too."""
-    hashes = np.fromiter((hash(file) for file in table.files), np.int64, len(table.files))
-    order = np.argsort(hashes, kind="stable")
-    equal = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
-    for first, second in zip(order[equal], order[equal + 1], strict=True):
-        if table.files[first] == table.files[second]:
-            file, line = table.files[second].decode(), int(table.lines[second])
-            problems.add(
-                f"each picture must be listed once; {file!r} is on line {table.lines[first]} too "
-                '(narrow `where`, or set duplicates = "keep")',
-                line,
-            )
 
 
 @hookimpl

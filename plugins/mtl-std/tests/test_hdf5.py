@@ -415,3 +415,34 @@ def test_lengths_that_do_not_agree_are_not_written(
     with pytest.raises(ValueError, match=message):
         write_packed(tmp_path / "x.h5", [picture(0), picture(1)], **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+# Paths
+
+
+def test_a_packed_file_is_known_by_its_suffix_and_format(packed: Path, tmp_path: Path) -> None:
+    """A detector is not needed; HDF5 files of other formats are not of this kind."""
+    assert Hdf5.for_path(packed, on_error="skip") == Hdf5(path=packed, on_error="skip")
+    upper = tmp_path / "FACES.HDF5"
+    upper.write_bytes(packed.read_bytes())
+    assert Hdf5.for_path(upper) == Hdf5(path=upper)
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["x"] = [1]
+    assert Hdf5.for_path(other) is None
+    text = tmp_path / "notes.txt"
+    text.touch()
+    assert Hdf5.for_path(text) is None
+    assert Hdf5.for_path(tmp_path) is None
+
+
+def test_a_damaged_file_with_the_suffix_is_refused(packed: Path, tmp_path: Path) -> None:
+    """No other dataset could read it either; nor a version that is not known yet."""
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(packed.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"cut\.h5: is truncated or not an HDF5 file"):
+        Hdf5.for_path(cut)
+    with h5py.File(packed, "r+") as file:
+        file.attrs["version"] = 2
+    with pytest.raises(DataError, match=r"must be of format version 1 \(got 2\)"):
+        Hdf5.for_path(packed)

@@ -6,8 +6,9 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -20,11 +21,20 @@ from mtl_std.image_csv import ImageCsv
 from mtl_std.label_columns import LabelColumns, parse_classes, rescale
 from mtl_std.multi_label import MultiLabel
 from mtl_std.picture_files import absolute_paths
-from mtl_std.pictures import decode
+from mtl_std.pictures import decode, square
 from mtl_std.regression import Regression
 from PIL import Image
 
-from mtl_toolkit import DataError, DataFacts, Head, LiveStream, Samples, UnreadableSampleError, collate
+from mtl_toolkit import (
+    DataError,
+    DataFacts,
+    Detector,
+    Head,
+    LiveStream,
+    Samples,
+    UnreadableSampleError,
+    collate,
+)
 
 EXPR = Classification(classes=("neutral", "happiness", "sadness"))
 VA = BinnedRegression(axes=("valence", "arousal"), range=(-1, 1))
@@ -404,6 +414,234 @@ def test_label_columns_that_contradict_themselves_are_refused(fields: dict[str, 
     """Before any file is read."""
     with pytest.raises(ValueError, match=rule):
         LabelColumns(**fields)
+
+
+# Videos and faces
+
+
+def column_of(samples: Samples, name: str) -> list[Any]:
+    values = samples.column(name)
+    assert values is not None
+    return values.tolist()
+
+
+def test_a_row_may_say_which_frame_of_which_video_it_is(tmp_path: Path) -> None:
+    """Numbers may be written as pandas does; an empty field is no video, and the number 0."""
+    table = "file,clip,number,who\na,v1,1,x\nb,v1,12.0,\nc,,,y\n"
+    samples = build(tmp_path, table, video="clip", frame="number", group="who")
+    assert column_of(samples, "video") == [b"v1", b"v1", b""]
+    assert column_of(samples, "frame") == [1, 12, 0]
+    assert samples.column("frame").dtype == np.int64
+    assert column_of(samples, "group") == [f"{tmp_path}: x".encode(), b"", f"{tmp_path}: y".encode()]
+    assert build(tmp_path, table).column("video") is None
+    assert build(tmp_path, table).column("frame") is None
+
+
+def test_columns_keep_their_rows_over_many_blocks(tmp_path: Path) -> None:
+    """The table is read a block of rows at a time; `where` leaves some out."""
+    rows = "".join(f"f{n},v{n // 100},{n},{n},0,{n + 5},5,{n % 2}\n" for n in range(5000))
+    samples = build(
+        tmp_path,
+        f"file,v,n,l,t,r,b,odd\n{rows}",
+        where={"odd": 1},
+        video="v",
+        frame="n",
+        box=("l", "t", "r", "b"),
+    )
+    assert column_of(samples, "frame") == list(range(1, 5000, 2))
+    assert column_of(samples, "video") == [f"v{n // 100}".encode() for n in range(1, 5000, 2)]
+    assert samples._faces.boxes[:, 2].tolist() == [n + 5 for n in range(1, 5000, 2)]
+
+
+@pytest.mark.parametrize("number", ["1.5", "-1", "x", "nan", "1e300"])
+def test_a_frame_that_is_no_number_of_one_is_refused(tmp_path: Path, number: str) -> None:
+    """With its line."""
+    message = problems_of(tmp_path, f"file,v,n\na,v,1\nb,v,{number}\n", video="v", frame="n")
+    assert message.startswith(f"{tmp_path.name}/labels.csv line 3: column 'n': must be ")
+    assert message.endswith(f"(got {number!r})")
+
+
+SPOTS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("form", "columns"), [("corners", "10,4,14,12"), ("size", "10,4,4,8"), ("corners", "10.2,3.9,13.8,12")]
+)
+def test_the_face_s_box_is_cut_out_as_a_square(tmp_path: Path, form: str, columns: str) -> None:
+    """Round the box, whichever way it is written, with a margin, from the picture's own pixels."""
+    Image.fromarray(SPOTS).save(tmp_path / "a.png")
+    table = f"file,l,t,r,b\na.png,{columns}\n"
+    box = ("l", "t", "r", "b")
+    picture = torch.from_numpy(SPOTS).permute(2, 0, 1)
+    samples = build(tmp_path, table, box=box, box_form=form)
+    assert torch.equal(samples.read([0])[0], square(picture[:, 4:12, 8:16], 8))
+    samples = build(tmp_path, table, box=box, box_form=form, margin=0.25)
+    assert torch.equal(samples.read([0])[0], square(picture[:, 2:14, 6:18], 8))
+
+
+def test_a_row_with_an_empty_box_has_no_face(tmp_path: Path) -> None:
+    """It is passed over, whatever its picture: that is not even looked for."""
+    for name in ("a", "c"):
+        Image.fromarray(SPOTS).save(tmp_path / name, "PNG")
+    table = "file,l,t,r,b\na,0,0,5,5\nb,,,,\nc,1,1,6,6\n"
+    samples = build(tmp_path, table, box=("l", "t", "r", "b"))
+    pictures, kept = samples.read_or_skip([2, 1, 0])
+    assert kept.tolist() == [0, 2]
+    assert torch.equal(pictures, samples.read([2, 0]))
+    assert [samples.skips(index) for index in range(3)] == [False, True, False]
+    assert samples.counts() == {"rows without a face": 1}
+    with pytest.raises(UnreadableSampleError, match=r"labels\.csv line 3: b: no face was found$"):
+        samples.read([1])
+
+
+def test_boxes_that_are_none_are_refused(tmp_path: Path) -> None:
+    """Partly empty, without an area, or no numbers: with line and column."""
+    table = "file,l,t,r,b\na,0,0,5,\nb,5,0,5,5\nc,0,9,5,5\nd,0,x,5,5\n"
+    box = ("l", "t", "r", "b")
+    source = f"{tmp_path.name}/labels.csv"
+    assert problems_of(tmp_path, table, box=box).splitlines() == [
+        f"{source} line 2: column 'b': must be filled in, as other columns of the box are (got '')",
+        f"{source} line 3: column 'r': must be greater than the left edge (got '5')",
+        f"{source} line 4: column 'b': must be greater than the top edge (got '5')",
+        f"{source} line 5: column 't': must be a number (got 'x')",
+    ]
+    message = problems_of(tmp_path, "file,l,t,r,b\na,0,0,5,-1\n", box=box, box_form="size")
+    assert message == f"{source} line 2: column 'b': must be above 0 (got '-1')"
+
+
+def test_a_box_outside_its_picture_is_an_error(tmp_path: Path) -> None:
+    """With the table's line; it is not a picture without a face."""
+    Image.fromarray(SPOTS).save(tmp_path / "a", "PNG")
+    samples = build(tmp_path, "file,l,t,r,b\na,40,0,50,5\n", box=("l", "t", "r", "b"))
+    with pytest.raises(UnreadableSampleError) as caught:
+        samples.read_or_skip([0])
+    assert str(caught.value) == (
+        f"{tmp_path.name}/labels.csv line 2: a: the face's box must be in the picture of 30x20 pixels "
+        "(got 40, 0, 50, 5)"
+    )
+
+
+def test_a_picture_may_be_listed_once_for_each_of_its_faces(tmp_path: Path) -> None:
+    """The same box twice is a duplicate."""
+    table = "file,l,t,r,b\na,0,0,5,5\na,5,0,9,5\n"
+    box = ("l", "t", "r", "b")
+    assert len(build(tmp_path, table, box=box)) == 2
+    assert "'a' is on line 2 too" in problems_of(tmp_path, f"{table}a,0,0,5,5.0\n", box=box)
+
+
+@attrs.frozen(kw_only=True)
+class Corner(Detector):
+    """Finds a face in the upper left corner of every picture."""
+
+    name: ClassVar[str] = "corner"
+
+    def build(self) -> Any:
+        return lambda _picture: np.array([[0, 0, 8, 8]], np.float32)
+
+
+def test_a_detector_finds_the_face_where_the_table_has_no_boxes(tmp_path: Path) -> None:
+    """And is refused where it has."""
+    Image.fromarray(SPOTS).save(tmp_path / "a", "PNG")
+    samples = build(tmp_path, "file\na\n", detector=Corner())
+    assert torch.equal(samples.read([0])[0], torch.from_numpy(SPOTS[:8, :8]).permute(2, 0, 1))
+    with pytest.raises(ValueError, match="either box or detector"):
+        ImageCsv(csv=Path("x.csv"), box=("l", "t", "r", "b"), detector=Corner())
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"box": ("l", "t", "r")}, r"box must name four columns \(got 3\)"),
+        ({"box": ("l", "t", "r", "l")}, "must not name anything twice"),
+        ({"frame": "n"}, "frame must come with video"),
+        ({"margin": -0.1}, "must be at least 0"),
+    ],
+)
+def test_fields_that_cannot_be_meant_are_refused(fields: dict[str, Any], rule: str) -> None:
+    """Before any file is read."""
+    with pytest.raises(ValueError, match=rule):
+        ImageCsv(csv=Path("x.csv"), **fields)
+
+
+# Tables known by their columns
+
+
+def for_path(folder: Path, table: str, name: str = "list.csv", **told: Any) -> ImageCsv | None:
+    path = folder / name
+    path.write_text(table)
+    return ImageCsv.for_path(path, **told)
+
+
+@pytest.mark.parametrize(
+    ("header", "fields"),
+    [
+        ("file", {"file": "file"}),
+        ("name,path", {"file": "path"}),
+        ("IMAGE,expression", {"file": "IMAGE"}),
+        ("image_location,Neutral", {"file": "image_location"}),
+        ("id,filename,video,frame", {"file": "filename", "video": "video", "frame": "frame"}),
+        ("file,frame,group", {"file": "file", "group": "group"}),
+        ("file,left,top,right,bottom", {"file": "file", "box": ("left", "top", "right", "bottom")}),
+        (
+            "name,X,Y,Width,Height",
+            {"file": "name", "box": ("X", "Y", "Width", "Height"), "box_form": "size"},
+        ),
+        ("file,x,y,width", {"file": "file"}),
+        (
+            "subDirectory_filePath,face_x,face_y,face_width,face_height,expression",
+            {
+                "file": "subDirectory_filePath",
+                "box": ("face_x", "face_y", "face_width", "face_height"),
+                "box_form": "size",
+            },
+        ),
+    ],
+)
+def test_a_table_is_known_by_its_columns(tmp_path: Path, header: str, fields: dict[str, Any]) -> None:
+    """In any case; what it is told is handed on, but for a detector where the table has boxes."""
+    detector = Corner()
+    found = for_path(tmp_path, f"{header}\n", detector=detector, on_error="skip")
+    assert found == ImageCsv(
+        csv=tmp_path / "list.csv",
+        detector=None if "box" in fields else detector,
+        duplicates="keep",
+        on_error="skip",
+        **fields,
+    )
+
+
+def test_a_table_with_tabs_is_read_by_its_suffix(tmp_path: Path) -> None:
+    """A comma is then part of a name."""
+    recipe = for_path(tmp_path, "file\tvideo\na,1.jpg\tv\n", "list.tsv")
+    assert recipe is not None
+    samples = recipe.build(DataFacts({}, 8))
+    assert samples.id(0) == "a,1.jpg"
+    assert column_of(samples, "video") == [b"v"]
+    assert column_of(samples, "file") == [str(tmp_path / "a,1.jpg").encode()]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("emotion,pixels\n", "a column with the pictures' paths, called file, path, image, image_location, "),
+        ("emotion,pixels\n", "or subDirectory_filePath (got 'emotion', 'pixels')"),
+        ("", "is empty; the first line must name the columns"),
+        ('"file\n', "cannot be read as CSV"),
+    ],
+)
+def test_a_table_without_pictures_is_refused(tmp_path: Path, table: str, message: str) -> None:
+    """With what it has instead."""
+    with pytest.raises(DataError) as caught:
+        for_path(tmp_path, table)
+    assert str(caught.value).startswith(str(tmp_path / "list.csv"))
+    assert message in str(caught.value)
+
+
+def test_other_paths_are_no_tables(tmp_path: Path) -> None:
+    """Files with another suffix, and folders."""
+    assert for_path(tmp_path, "file\n", "list.txt") is None
+    (tmp_path / "folder.csv").mkdir()
+    assert ImageCsv.for_path(tmp_path / "folder.csv") is None
 
 
 # Pictures

@@ -1,0 +1,98 @@
+"""The samples of a table of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from mtl_toolkit import Detector, Labels
+
+from .csv_rows import CsvTable
+from .face_cut import DetectedFaces, GivenFaces
+from .picture_files import PictureFiles
+from .picture_samples import PictureSamples
+
+
+class CsvSamples(PictureSamples):
+    """The pictures of a table; they are decoded when they are read.
+
+    Args:
+        table: the rows; its boxes, where it has any, are cut out.
+        labels: of the rows, by task.
+        root: the folder that the pictures' paths start from.
+        size: side of the square pictures to deliver, in pixels.
+        on_error: what to do about a picture that cannot be read.
+        source: the table's name in messages.
+        detector: finds the faces where the table has no boxes; None: the picture is the face.
+        margin: round the face's box on each side, as a share of its longer side.
+    """
+
+    def __init__(
+        self,
+        table: CsvTable,
+        labels: Mapping[str, Labels],
+        *,
+        root: Path,
+        size: int,
+        on_error: Literal["stop", "skip"],
+        source: str,
+        detector: Detector | None = None,
+        margin: float = 0.0,
+    ) -> None:
+        found = DetectedFaces(detector) if detector else None
+        faceless = None if table.boxes is None else np.isnan(table.boxes).any(axis=1)
+        super().__init__(
+            len(table.files),
+            size=size,
+            on_error=on_error,
+            faces=found if table.boxes is None else GivenFaces(table.boxes),
+            margin=margin,
+            faceless=faceless,
+        )
+        self._pictures = PictureFiles(root, table.files)
+        self._columns = {"video": table.videos, "frame": table.frames}
+        self._groups = table.groups
+        self._lines = table.lines
+        self._labels = labels
+        self._source = source
+        self._empty = 0 if faceless is None else int(faceless.sum())
+
+    def labels(self) -> Mapping[str, Labels]:
+        """The labels by task."""
+        return self._labels
+
+    def picture(self, index: int) -> Tensor:
+        """Decode a picture: uint8 [3, height, width]."""
+        return self._pictures.load(index)
+
+    def place(self, index: int) -> str:
+        """The table's line, and the picture's path."""
+        return f"{self._source} line {self._lines[index]}: {self.id(index)}"
+
+    def id(self, index: int) -> str:
+        """The picture's path as the table has it."""
+        return self._pictures.name(index)
+
+    def column(self, name: str) -> np.ndarray | None:
+        """`file`: absolute paths; `group`: that column under the pictures' folder; `video` and `frame`."""
+        if name == "file":
+            return self._pictures.paths()
+        if name == "group" and self._groups is not None:
+            # Tables of other pictures may number their groups alike.
+            named = np.char.add(f"{self._pictures.root}: ".encode(), self._groups)
+            return np.where(self._groups == b"", b"", named)
+        return self._columns.get(name)
+
+    def problems(self) -> list[str]:
+        """One line for each of the first missing pictures, and how many more there are."""
+        return self._pictures.problems(
+            lambda index: f"{self._source} line {self._lines[index]}", self._source
+        )
+
+    def counts(self) -> Mapping[str, int]:
+        """The rows whose box is empty."""
+        return {"rows without a face": self._empty} if self._empty else {}
