@@ -106,7 +106,7 @@ def cast(videos: int) -> dict[str, tuple[str, ...]]:
         found[f"{number + 101}-24-640x360"] = train[1:]
         found[f"{number + 201}-30-720x480"] = tuple(f"{name}/Validation_Set" for name in validation)
         found[f"{number + 401}-24-1920x1080"] = ()
-    found |= {"video90_left": train, "video90_right": train[1:]}
+    found |= {"video90_left": train, "video90_right": train[1:], "video91_right": ()}
     return found | {"301-25-1280x720": ("EXPR_Set/Train_Set", "VA_Set/Validation_Set")}
 
 
@@ -116,12 +116,12 @@ def write_aff_wild2(
     """Write annotations per video, aligned faces, and lists of test videos.
 
     In every video two frames have no face, one no expression and one no valence and arousal; a test video
-    lacks its first face too. "1-30-1280x720" has a row more than frames, "video1" one less.
+    lacks its first and last face too. "1-30-1280x720" has a row more than frames, "video1" one less.
     """
     clips = {}
     for place, (name, folders) in enumerate(cast(videos).items()):
         faces = video(seed, place, frames)
-        present = ~np.isin(np.arange(1, frames + 1), NO_FACE if folders else (1, *NO_FACE))
+        present = ~np.isin(np.arange(1, frames + 1), NO_FACE if folders else (1, *NO_FACE, frames))
         clip = Clip(faces.labels.expression, faces.labels.valence_arousal, present)
         for picture, number in zip(rendered(faces, size), range(1, frames + 1), strict=True):
             if present[number - 1]:

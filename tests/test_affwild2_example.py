@@ -1,20 +1,34 @@
-"""examples/abaw-affwild2.toml on small trees: what it reads, refuses, and trains."""
+"""examples/abaw-affwild2.toml on small trees: from raw annotations to submissions that are accepted."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from mtl_affect.faces import EXPRESSIONS, take
 
 from mtl_toolkit import DataFacts, load_config
-from tests.affect_trees import EXPR_HEADER, Trees, cast, rendered, video, write_trees
+from mtl_toolkit.cli import entry
+from tests.affect_trees import (
+    EXPR_HEADER,
+    NO_FACE,
+    VA_HEADER,
+    Trees,
+    cast,
+    rendered,
+    video,
+    write_lines,
+    write_trees,
+)
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "abaw-affwild2.toml"
 
@@ -27,19 +41,22 @@ TINY = (
     "model.backbone.options={ channels = [8, 8, 16, 16], stem_width = 8 }",
     "defaults.epochs=1",
     "defaults.epoch_length=2",
+    "defaults.optimizer.lr=1e-2",  # so that predictions differ after so few steps
     "defaults.streams.mixed_expr.batch_size=16",
     "defaults.streams.mixed_va.batch_size=16",
     "defaults.streams.expr_va.batch_size=16",
 )
+FRAMES = 44  # the last 35 of a video have all there is, and fill a window of 32
 LEAK = "301-25-1280x720"  # for training in the EXPR set, for validation in the VA set
 
 Mtl = Callable[..., tuple[int, str, str]]
 Frame = tuple[str, int]
+Row = dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    return write_trees(tmp_path_factory.mktemp("databases"))
+    return write_trees(tmp_path_factory.mktemp("databases"), frames=FRAMES)
 
 
 @pytest.fixture
@@ -88,15 +105,11 @@ def thinned_expressions(root: Path) -> dict[Frame, str]:
     return kept
 
 
-def faces_with_a_label(root: Path) -> Counter[str]:
-    """AffectNet's training faces, and those that have which label of the tasks; contempt is 7."""
-    counts: Counter[str] = Counter()
+def faces_with_both_labels(root: Path) -> int:
+    """AffectNet's training faces of the seven classes with valence and arousal; contempt is 7."""
     with (root / "AffectNet" / "training.csv").open() as file:
-        for row in csv.DictReader(file):
-            labels = {"expr": int(row["expression"]) < 7, "va": float(row["valence"]) != -2}
-            counts.update(task for task, has in labels.items() if has)
-            counts["samples"] += any(labels.values())
-    return counts
+        rows = list(csv.DictReader(file))
+    return sum(int(row["expression"]) < 7 and float(row["valence"]) != -2 for row in rows)
 
 
 # The databases as the example reads them
@@ -105,20 +118,23 @@ def faces_with_a_label(root: Path) -> Counter[str]:
 def test_check_shows_the_streams_with_what_is_in_the_files(trees, mtl):
     code, text, errors = mtl("check", str(EXAMPLE))
     assert (code, errors) == (0, "")
-    assert text.endswith("abaw-affwild2.toml: 2 stages, ready to run\n")
+    assert text.endswith("abaw-affwild2.toml: 4 stages, ready to run\n")
     lines = [" ".join(line.split()) for line in text.splitlines()]
     root = trees.root
     expressions = len(thinned_expressions(root)) + 28
     affect = len(list(in_training(root, "VA_Set/Train_Set"))[::5]) + len(list(root.glob("AFEW-VA/*/*/*.png")))
-    faces = faces_with_a_label(root)
+    faces = faces_with_both_labels(root)
     validation = [len(annotated(root, f"{name}/Validation_Set")) for name in ("EXPR_Set", "VA_Set")]
     assert f"train mixed_expr expr {expressions} 64 expr {expressions} = 100%" in lines
     assert any(line.startswith(f"train mixed_va va {affect} 64 expr ") for line in lines)
     assert f"va {affect} = 100%" in lines
-    assert any(line.startswith(f"train expr_va expr_va {faces['samples']} 64 expr ") for line in lines)
-    assert any(line.startswith(f"va {faces['va']} = ") for line in lines)
+    assert f"train expr_va expr_va {faces} 64 expr {faces} = 100%" in lines
+    assert f"va {faces} = 100%" in lines
     assert f"validate validation_expr expr {validation[0]} expr {validation[0]} = 100%" in lines
     assert f"validate validation_va va {validation[1]} va {validation[1]} = 100%" in lines
+    for stream, task, part in (("expr_windows", "expr", "EXPR_Set"), ("va_windows", "va", "VA_Set")):
+        frames = len(in_training(root, f"{part}/Train_Set"))
+        assert any(line.startswith(f"train {stream} {task} {frames} 16 x 32 expr ") for line in lines)
 
 
 @pytest.mark.parametrize("name", ["affwild2_expr", "affwild2_va"])
@@ -165,7 +181,7 @@ def test_a_picture_shows_what_its_frame_is_labelled_with(trees):
     for row in range(0, len(samples), 5):
         name, _, file = samples.id(row).partition("/")
         frame = int(Path(file).stem) - 1
-        drawn = video(0, names.index(name), 24)
+        drawn = video(0, names.index(name), FRAMES)
         assert EXPRESSIONS[drawn.labels.expression[frame]] == config.tasks["expr"].head.classes[labels[row]]
         expected = rendered(take(drawn, np.array([frame])), 96)[0]
         found = samples.read([row])[0].permute(1, 2, 0).numpy()
@@ -173,15 +189,15 @@ def test_a_picture_shows_what_its_frame_is_labelled_with(trees):
 
 
 def test_test_videos_have_faces_and_no_annotations(trees):
-    """The first frame of each is among those without a face."""
+    """The first and last frame of each are among those without a face."""
     root = trees.root / "Aff-Wild2"
     names = {name for name, folders in cast(1).items() if not folders}
     assert set(trees.test_clips) == names
     assert not names & {path.stem for path in root.glob("*_Set/*_Set/*.txt")}
     for name, clip in trees.test_clips.items():
         pictures = sorted(int(path.stem) for path in (root / "cropped_aligned" / name).iterdir())
-        assert pictures == [number for number in range(1, 25) if clip.present[number - 1]]
-        assert not {1, 5, 6} & set(pictures)
+        assert pictures == [number for number in range(1, FRAMES + 1) if clip.present[number - 1]]
+        assert not {1, 5, 6, FRAMES} & set(pictures)
 
 
 # What is refused
@@ -224,17 +240,176 @@ def test_the_folder_of_the_databases_is_asked_for(mtl, monkeypatch):
     )
 
 
-# Training
+# From training to submissions
 
 
-@pytest.mark.usefixtures("trees")
-def test_teacher_and_student_train_and_report_their_metrics(mtl, tmp_path):
-    code, _, errors = mtl("run", str(EXAMPLE), "-o", str(tmp_path / "run"), *sets(*TINY))
-    assert code == 0, errors
-    stages = json.loads((tmp_path / "run" / "report.json").read_text())["stages"]
-    assert [stage["name"] for stage in stages][:2] == ["teacher", "student"]
+def finish(*arguments: str, **environment: str) -> None:
+    """Run the command line in this process; it must do what it is asked to."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["mtl", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            entry()
+    assert stopped.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def run(written: Trees, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of the example, all of its stages."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    finish("run", str(EXAMPLE), "-o", str(path), *sets(*TINY), MTL_DATA=str(written.root))
+    return path
+
+
+@pytest.fixture(scope="module")
+def faces(written: Trees, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The test videos' folders of faces, alone in a folder."""
+    folder = tmp_path_factory.mktemp("faces")
+    for name in written.test_clips:
+        (folder / name).symlink_to(written.root / "Aff-Wild2" / "cropped_aligned" / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predicted(run: Path, faces: Path) -> dict[Frame, Row]:
+    """What the last stage makes of each face of the test videos."""
+    table = faces.parent / "predicted.csv"
+    finish("predict", f"{run}/gru-student", str(faces), "-o", str(table))
+    with table.open(newline="") as file:
+        return {(row["video"], int(row["frame"])): row for row in csv.DictReader(file)}
+
+
+def test_every_stage_trains_and_reports_its_metrics(run):
+    stages = {stage["name"]: stage for stage in json.loads((run / "report.json").read_text())["stages"]}
+    assert list(stages) == ["teacher", "student", "features", "gru-teacher", "gru-student"]
     wanted = {"validation_expr/expr/score", "validation_va/va/ccc_valence", "validation_va/va/ccc_arousal"}
-    for stage in stages[:2]:
-        assert wanted <= stage["metrics"].keys()
-        assert all(-1 <= stage["metrics"][name] <= 1 for name in wanted)
-        assert stage["best_epoch"] == 1
+    for name in ("teacher", "student", "gru-teacher", "gru-student"):
+        assert wanted <= stages[name]["metrics"].keys()
+        assert all(-1 <= stages[name]["metrics"][metric] <= 1 for metric in wanted)
+        assert stages[name]["best_epoch"] == 1
+
+
+@pytest.mark.parametrize("part", ["EXPR", "VA"])
+def test_features_are_kept_of_every_annotated_frame(run, written, part):
+    """For each task what its head's last layer reads: 128 numbers."""
+    expected = {
+        f"affwild2_{part.lower()}_frames": in_training(written.root, f"{part}_Set/Train_Set"),
+        f"validation_{part.lower()}": annotated(written.root, f"{part}_Set/Validation_Set"),
+    }
+    for name, frames in expected.items():
+        with h5py.File(run / "features" / f"{name}.h5") as file:
+            found = [text.decode() for text in file["id"][()]]
+            assert found == [picture(*frame) for frame in frames]
+            for task in ("expr", "va"):
+                assert file["features"][task].shape == (len(frames), 128)
+                assert np.isfinite(file["features"][task][()]).all()
+
+
+def test_predictions_are_there_for_every_face_and_differ(predicted, written):
+    frames = [
+        (name, number)
+        for name, clip in sorted(written.test_clips.items())
+        for number in range(1, FRAMES + 1)
+        if clip.present[number - 1]
+    ]
+    assert list(predicted) == frames
+    assert len({row["va.valence"] for row in predicted.values()}) > len(frames) / 2
+
+
+def filled(predicted: dict[Frame, Row], trees: Trees) -> Iterator[tuple[Frame, Row]]:
+    """A row for every frame of the test videos: its own, else that before it, else the video's first."""
+    for name, clip in trees.test_clips.items():
+        latest = predicted[name, 1 + clip.present.tolist().index(True)]
+        for number in range(1, FRAMES + 1):
+            latest = predicted.get((name, number), latest)
+            yield (name, number), latest
+
+
+def fields(row: Row, task: str) -> list[float]:
+    """What a submission should say, in the order of the annotations' header."""
+    if task == "va":
+        return [float(row[f"va.{axis}"]) for axis in VA_HEADER.split(",")]
+    scores = [float(row[f"expr.{name}"]) for name in EXPR_HEADER.lower().split(",")]
+    return [scores.index(max(scores))]
+
+
+def picture(video: str, number: int) -> str:
+    return f"{video}/{number:05d}.jpg"
+
+
+def write_list(path: Path, trees: Trees, edition: str) -> Path:
+    """A test list with all frames: pictures for ABAW5, videos with their lengths for ABAW2."""
+    if edition == "abaw5":
+        frames = itertools.product(trees.test_clips, range(1, FRAMES + 1))
+        write_lines(path, ["image_location", *(picture(*frame) for frame in frames)])
+    else:
+        write_lines(path, [f"{name} {FRAMES}" for name in trees.test_clips])
+    return path
+
+
+def submitted(path: Path, trees: Trees, header: str) -> dict[Frame, list[float]]:
+    """The rows of a submission, of one file or of one per video."""
+    found = {}
+    if path.is_file():
+        first, *lines = path.read_text().splitlines()
+        assert first.startswith(f"image_location,{header}")
+        for line in lines:
+            name, *values = line.split(",")
+            found[name[:-10], int(name[-9:-4])] = [float(value) for value in values]
+        return found
+    assert sorted(file.stem for file in path.iterdir()) == sorted(trees.test_clips)
+    for name in trees.test_clips:
+        first, *lines = (path / f"{name}.txt").read_text().splitlines()
+        assert first == header
+        for number, line in enumerate(lines, 1):
+            found[name, number] = [float(value) for value in line.split(",")]
+    return found
+
+
+def spoil(path: Path, video: str, task: str) -> tuple[Path, dict[str, list[str]]]:
+    """The file with a video's rows, and what could be in it instead, by what is wrong with that."""
+    one, file = path.is_file(), path if path.is_file() else path / f"{video}.txt"
+    lines = file.read_text().splitlines()
+    lacking = NO_FACE[0]
+    less = f"no row for '{picture(video, lacking)}'" if one else f"must have {FRAMES} rows"
+    rule = {"expr": "must be a class from 0 to", "va": "must be from -1 to 1"}[task]
+    start, comma, _ = lines[-1].rpartition(",")
+    return file, {
+        less: lines[:lacking] + lines[lacking + 1 :],
+        rule: [*lines[:-1], f"{start}{comma}9"],
+        "the header must be": [f"{lines[0]},more", *lines[1:]],
+    }
+
+
+@pytest.mark.parametrize(("edition", "option"), [("abaw5", "task = '{}'"), ("abaw2", "tasks = ['{}']")])
+@pytest.mark.parametrize(("task", "header"), [("expr", EXPR_HEADER), ("va", VA_HEADER)])
+def test_a_submission_covers_the_test_list_and_is_accepted_until_it_is_spoilt(
+    run, faces, predicted, written, mtl, tmp_path, edition, option, task, header
+):
+    """Frames without a face are filled; faces that are not on the list are left out."""
+    given = written.root / "Aff-Wild2" / "cropped_aligned" if edition == "abaw5" else faces
+    listing = write_list(tmp_path / "list.txt", written, edition)
+    output = tmp_path / "submission"
+    form = f"{{ type = '{edition}', {option.format(task)} }}"
+    wanted = ("--format", form, "--list", str(listing))
+    code, _, errors = mtl("predict", f"{run}/gru-student", str(given), "-o", str(output), *wanted)
+    assert (code, errors) == (0, "")
+
+    found = submitted(output, written, header)
+    expected = {frame: fields(row, task) for frame, row in filled(predicted, written)}
+    assert list(found) == list(expected)
+    for frame, values in expected.items():
+        assert found[frame] == pytest.approx(values, abs=2e-6)
+
+    for names in (listing, written.test_lists["EXPR_Set"]):
+        check = ("submission", "check", str(output), "--format", edition, "--list")
+        code, _, errors = mtl(*check, str(names))
+        assert (code, errors) == (0, "")
+    file, spoilt = spoil(output, next(iter(written.test_clips)), task)
+    for problem, lines in spoilt.items():
+        write_lines(file, lines)
+        code, _, errors = mtl(*check, str(listing))
+        assert code == 1
+        assert errors.startswith(f"error: {file}")
+        assert problem in errors

@@ -141,6 +141,22 @@ def test_valence_and_arousal_can_be_missing_each_for_itself(tmp_path):
     assert expressions(samples) == ["happiness", "happiness", "sadness"]
 
 
+def test_faces_without_both_labels_can_be_left_out(tmp_path):
+    """As the ABAW 2021 protocol has it for seven classes: contempt counts as none."""
+    lines = [line("a.jpg", 7, 0.5, 0.5), line("b.jpg", 6, 0.25, -1), line("c.jpg", 8, 0, 0)]
+    write(tmp_path, HEADER, *lines, line("d.jpg", 2, -2, -2), line("e.jpg", 0, 0, 0))
+    both = ("expression", "valence-arousal")
+    seven: dict[str, Head] = {"expr": Expression(), "va": ValenceArousal()}
+    samples = build(tmp_path, seven, drop_classes=("contempt",), require=both)
+    assert ids(samples) == ["b.jpg", "e.jpg"]
+    assert (expressions(samples), affect(samples)) == (["anger", "neutral"], [[0.25, -1], [0, 0]])
+    assert samples.counts() == {
+        "faces without an expression (ids 8 to 10)": 1,
+        "faces without valence or arousal (-2)": 1,
+        "faces that lack a required label (expression, valence-arousal)": 3,
+    }
+
+
 def test_codes_of_missing_labels_never_leave_the_reader(tmp_path):
     write(tmp_path, HEADER, line("a.jpg", 10, -2, -2), line("b.jpg", 7, 0.5, 0.5))
     labels = AffectNet(root=tmp_path).table().labels

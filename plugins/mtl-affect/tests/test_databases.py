@@ -10,6 +10,8 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from mtl_affect.action_units import ActionUnits
 from mtl_affect.databases.base import FaceDatabase
 from mtl_affect.databases.crops import BoxCrop
@@ -159,6 +161,113 @@ def test_a_database_without_a_face_is_an_error(tmp_path: Path, unlabelled: bool)
     """Whether or not faces need a label."""
     made = table(tmp_path, {"expression": expressions()})
     assert problem_of(made, unlabelled=unlabelled) == "toy toys: there are no faces"
+
+
+# Required labels
+
+
+def naive_rows(
+    expression: list[str | None],
+    affect: list[tuple[float | None, float | None]],
+    require: tuple[str, ...],
+    dropped: tuple[str, ...],
+) -> tuple[list[int], dict[str, int]]:
+    """The rows that are left and the counts of the others, face by face."""
+    lack = f"faces that lack a required label ({', '.join(require)})"
+    counts = {lack: 0, "faces without a label of the tasks": 0}
+    rows = []
+    for row, (name, (valence, arousal)) in enumerate(zip(expression, affect, strict=True)):
+        has = {
+            "expression": name is not None and name not in dropped,
+            "valence-arousal": valence is not None or arousal is not None,
+        }
+        if not all(has[wanted] for wanted in require):
+            counts[lack] += 1
+        elif not any(has.values()):
+            counts["faces without a label of the tasks"] += 1
+        else:
+            rows.append(row)
+    return rows, {what: number for what, number in counts.items() if number}
+
+
+NUMBERS = st.none() | st.floats(-10, 10)
+
+
+@given(
+    faces=st.lists(st.tuples(st.sampled_from([None, *MORE]), st.tuples(NUMBERS, NUMBERS)), min_size=1),
+    require=st.sampled_from(
+        [(), ("expression",), ("valence-arousal",), ("valence-arousal", "expression")],
+    ),
+)
+def test_faces_that_lack_a_required_label_are_left_out_and_counted(faces, require):
+    """One axis of two is a label, one of a dropped class is none."""
+    expression, affect = [name for name, _ in faces], [values for _, values in faces]
+    rows, counts = naive_rows(expression, affect, require, ("contempt",))
+    assume(rows)
+    made = table(
+        Path("/data/toys"),
+        {
+            "expression": expressions(*expression, classes=MORE),
+            "valence-arousal": valence_arousal(*affect),
+        },
+    )
+    samples = build(made, require=require, drop_classes=("contempt",))
+    assert ids(samples) == [f"{row}.png" for row in rows]
+    assert samples.counts() == counts
+    for row, kept in enumerate(rows):
+        has = expression[kept] not in (None, "contempt")
+        assert samples.labels()["expr"].valid[row] == has
+        assert samples.labels()["va"].valid[row].tolist() == [value is not None for value in affect[kept]]
+
+
+def test_a_label_that_no_task_reads_can_be_required(tmp_path: Path) -> None:
+    """The same faces, whatever the tasks are; also where those without a label of the tasks are kept."""
+    made = table(
+        tmp_path,
+        {
+            "expression": expressions("anger", None, "contempt", "neutral", None, classes=MORE),
+            "valence-arousal": valence_arousal((1, 1), (2, 2), (3, 3), (None, None), (None, None)),
+        },
+    )
+    fields: dict[str, Any] = {"require": ("expression",), "drop_classes": ("contempt",)}
+    assert ids(build(made, {"va": ValenceArousal()}, **fields)) == ["0.png"]
+    assert ids(build(made, {"va": ValenceArousal()}, unlabelled=True, **fields)) == ["0.png", "3.png"]
+
+
+def test_votes_for_dropped_classes_alone_are_no_required_label(tmp_path: Path) -> None:
+    """Nor are votes that are marked as missing, whatever stands there."""
+    votes = np.array([[0, 4, 0, 0], [0, 3, 0, 1], [0, 0, 0, 0], [5, 5, 5, 5], [1, 0, 0, 0]], float)
+    valid = np.ones_like(votes, np.bool_)
+    valid[3] = False
+    votes[3, 2] = np.nan
+    made = table(tmp_path, {"class": StoredLabels(votes, valid, classes=MORE)})
+    samples = build(made, {}, require=("class",), drop_classes=("contempt",), unlabelled=True)
+    assert ids(samples) == ["1.png", "4.png"]
+    assert samples.counts() == {"faces that lack a required label (class)": 3}
+
+
+def test_a_required_label_that_the_database_lacks_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    """The key, the name and a guess; naming one twice is refused too."""
+    made = table(tmp_path, {"expression": expressions("anger")})
+    assert problem_of(made, require=("expresion",)) == (
+        "toy toys: require: there is no label 'expresion'; did you mean 'expression'?"
+    )
+    with pytest.raises(ValueError, match="must not name anything twice"):
+        build(made, require=("expression", "expression"))
+
+
+def test_no_face_with_all_required_labels_is_an_error_that_names_them(tmp_path: Path) -> None:
+    """Each is there, but never both; or faces have them, but no task wants them."""
+    made = table(
+        tmp_path,
+        {"expression": expressions("anger", None), "valence-arousal": valence_arousal((None, None), (1, 1))},
+    )
+    assert problem_of(made, require=("expression", "valence-arousal")) == (
+        "toy toys: require: none of 2 faces has all of expression, valence-arousal"
+    )
+    assert problem_of(made, {"au": ActionUnits()}, require=("expression",)) == (
+        "toy toys: none of 1 faces has a label of the tasks (its labels: expression, valence-arousal)"
+    )
 
 
 # Matching by name

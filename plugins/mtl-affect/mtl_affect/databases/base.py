@@ -70,7 +70,10 @@ class FaceDatabase(Dataset):
         required = self._required(table, source)
         wanted = required if self.unlabelled else required & labelled(labels.values(), len(table))
         if not wanted.any():
-            raise DataError(f"{source}: none of {len(table)} faces has {self._wanted(table)}")
+            known = ", ".join(table.labels) or "none"
+            raise DataError(
+                f"{source}: none of {required.sum()} faces has a label of the tasks (its labels: {known})"
+            )
         rows = np.flatnonzero(wanted)
         return FaceSamples(
             table,
@@ -80,7 +83,7 @@ class FaceDatabase(Dataset):
             on_error=self.on_error,
             source=source,
             left_out={
-                f"faces without all of {', '.join(self.require)}": int((~required).sum()),
+                f"faces that lack a required label ({', '.join(self.require)})": int((~required).sum()),
                 "faces without a label of the tasks": int((required & ~wanted).sum()),
             },
         )
@@ -114,12 +117,11 @@ class FaceDatabase(Dataset):
                 hint = nearest(name, table.labels)
                 raise DataError(f"{source}: require: there is no label {name!r}{hint}")
             found &= present(table.labels[name], self.drop_classes)
+        if not found.any():
+            raise DataError(
+                f"{source}: require: none of {len(table)} faces has all of {', '.join(self.require)}"
+            )
         return found
-
-    def _wanted(self, table: FaceTable) -> str:
-        """What every face would have had to have."""
-        what = [] if self.unlabelled else [f"a label of the tasks (its labels: {', '.join(table.labels) or 'none'})"]
-        return " and ".join([*what, *([f"all that require names, {', '.join(self.require)}"] if self.require else [])])
 
 
 def labelled(labels: Iterable[Labels], rows: int) -> np.ndarray:
@@ -138,5 +140,4 @@ def present(stored: StoredLabels, dropped: Collection[str]) -> np.ndarray:
         there = there & ~np.isin(stored.values, np.flatnonzero(gone))
     elif stored.classes:  # votes for each class
         there = there & (stored.values > 0) & ~gone
-    found: np.ndarray = there.reshape(len(there), -1).any(axis=1)
-    return found
+    return np.asarray(there.reshape(len(there), -1).any(axis=1))
