@@ -24,6 +24,7 @@ from mtl_toolkit.cli.plugins import _field_row
 from mtl_toolkit.config import (
     Augmentation,
     Config,
+    ExtractStage,
     Model,
     Optimizer,
     Plugins,
@@ -33,6 +34,7 @@ from mtl_toolkit.config import (
     Task,
     TrainerOptions,
     Validation,
+    Windows,
 )
 from mtl_toolkit.fields import Field, fields_of, input_type
 from mtl_toolkit.plugin import KINDS, Recipe
@@ -48,8 +50,10 @@ TABLES: Mapping[str, type] = {
     "[tasks.NAME]": Task,
     "[model]": Model,
     "[[stages]]": Stage,
+    "[[stages]] with kind = extract": ExtractStage,
     "stages.streams": Stream,
     "stages.validation": Validation,
+    "stages.windows": Windows,
     "stages.optimizer": Optimizer,
     "stages.scheduler": Scheduler,
     "stages.augmentation": Augmentation,

@@ -127,6 +127,9 @@ class MultiTaskModel(nn.Module):
             tasks: limits the heads that are run.
             windows: rows of each window of frames, see `Batch`; None: all rows are one window. Only temporal
                 networks look at it.
+
+        Raises:
+            ValueError: if a temporal network's windows do not add up to the rows.
         """
         wanted = list(self.tasks) if tasks is None else list(tasks)
         features = self.features(inputs, wanted, windows)
@@ -138,7 +141,12 @@ class MultiTaskModel(nn.Module):
         """What the heads read: [rows, features] by task."""
         features: dict[str, Tensor] = self.trunk(self.preprocess(inputs), list(tasks))
         if self.temporal:
-            frames = Frames(windows or [len(inputs)], inputs.device)
+            windows = windows or [len(inputs)]
+            if sum(windows) != len(inputs):
+                raise ValueError(
+                    f"windows must add up to the {len(inputs)} rows of inputs (got {sum(windows)})"
+                )
+            frames = Frames(windows, inputs.device)
             return {task: frames.run(self.temporal[f"{task}_frames"], features[task]) for task in tasks}
         return features
 

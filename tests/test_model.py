@@ -1,17 +1,27 @@
-"""The network: task names, heads on request, preprocessing, parameter groups."""
+"""The network: task names, heads on request, preprocessing, windows of frames, parameter groups."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mtl_std.classification import Classification
 from mtl_std.shared import SharedTrunk
+from mtl_std.temporal import GRU, TCN, Transformer
 from torch import nn
 
 from mtl_toolkit import ConfigError, MultiTaskModel, Normalise, config_from, load_config
-from mtl_toolkit.model import CentreCrop, build_model, parameter_groups
+from mtl_toolkit.model import CentreCrop, FeatureTrunk, Frames, build_model, parameter_groups
 
 HEAD = Classification(classes=("a", "b"), hidden=0)
+TEMPORALS = {
+    "gru": GRU(hidden=4, layers=2, dropout=0.3),
+    "tcn": TCN(channels=6, layers=3),
+    "transformer": Transformer(width=8, heads=2, layers=2, feedforward=12),
+}
+every_temporal = pytest.mark.parametrize("kind", TEMPORALS)
+WINDOWS = (4, 1, 6, 3)  # rows of the windows of a batch
 
 
 class Flat(nn.Module):
@@ -94,3 +104,206 @@ def test_backbone_and_heads_get_options_of_their_own_and_frozen_parameters_none(
     assert (backbone["lr"], heads["weight_decay"]) == (0.1, 0.2)
     assert [p is model.trunk.backbone.layer.weight for p in backbone["params"]] == [True]
     assert len(heads["params"]) == 2
+
+
+# Windows of frames
+
+
+def model_over_time(kind, *tasks):
+    """Of random weights, in eval mode: a linear trunk on pictures, a temporal network and a head per task."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        over_time = {task: TEMPORALS[kind].build(3) for task in tasks}
+        heads = {task: HEAD.build_last(over_time[task].num_features) for task in tasks}
+        return MultiTaskModel(SharedTrunk(Flat(), tasks), heads, temporal=over_time).eval()
+
+
+def frames_of(rows, seed=0):
+    """Pictures [rows, 3, 2, 2] of random numbers."""
+    return torch.randn(rows, 3, 2, 2, generator=torch.Generator().manual_seed(seed))
+
+
+@every_temporal
+def test_windows_of_a_batch_give_what_each_gives_alone(kind):
+    model, pictures = model_over_time(kind, "one", "two"), frames_of(sum(WINDOWS))
+    together = model(pictures, windows=WINDOWS)
+    alone = [model(window) for window in pictures.split(list(WINDOWS))]
+    for task in ("one", "two"):
+        for part in ("values", "features"):
+            expected = torch.cat([getattr(outputs[task], part) for outputs in alone])
+            torch.testing.assert_close(getattr(together[task], part), expected)
+
+
+@every_temporal
+@pytest.mark.parametrize("windows", [(4, 1, 6, 3), (5, 5, 5)])
+def test_what_a_window_holds_reaches_no_other_window(kind, windows):
+    """The second window is poisoned, and longer and shorter than its neighbours."""
+    model, pictures = model_over_time(kind, "one"), frames_of(sum(windows))
+    start, stop = windows[0], windows[0] + windows[1]
+    poisoned = pictures.clone()
+    poisoned[start:stop] = torch.nan
+    clean, other = (model(one, windows=windows)["one"].values for one in (pictures, poisoned))
+    keep = [row for row in range(len(pictures)) if not start <= row < stop]
+    torch.testing.assert_close(other[keep], clean[keep])
+    assert other[start:stop].isnan().all()
+
+
+@every_temporal
+def test_without_windows_all_rows_are_one(kind):
+    model, pictures = model_over_time(kind, "one"), frames_of(7)
+    whole, none = model(pictures, windows=[7]), model(pictures)
+    assert torch.equal(whole["one"].values, none["one"].values)
+    single = model(pictures, windows=[1] * 7)
+    assert not torch.allclose(whole["one"].values, single["one"].values)
+
+
+@pytest.mark.parametrize("windows", [(4, 4), (3, 3), (5, 3), (7, 1, 1)])
+def test_windows_that_do_not_add_up_to_the_rows_are_refused(windows):
+    total = sum(windows)
+    with pytest.raises(ValueError, match=rf"must add up to the 7 rows of inputs \(got {total}\)"):
+        model_over_time("gru", "one")(frames_of(7), windows=windows)
+
+
+def test_a_network_of_single_rows_does_not_look_at_windows():
+    model, pictures = model_of("one").eval(), frames_of(5).sigmoid()
+    assert torch.equal(model(pictures, windows=(2, 3))["one"].values, model(pictures)["one"].values)
+
+
+@every_temporal
+def test_a_frames_gradient_reaches_the_trunk_and_the_other_frames_of_its_window_only(kind):
+    model, pictures = model_over_time(kind, "one"), frames_of(9).requires_grad_()
+    values = model(pictures, windows=(4, 5))["one"].values
+    values[1].square().sum().backward()
+    reached = pictures.grad.flatten(1).abs().sum(1) > 0
+    assert reached.tolist() == [True] * 4 + [False] * 5
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.trunk.parameters())
+
+
+@every_temporal
+def test_only_the_temporal_networks_asked_for_are_run(kind):
+    model = model_over_time(kind, "one", "two")
+    model.temporal["two_frames"].forward = None  # would fail if called
+    assert list(model(frames_of(4), ["one"], (3, 1))) == ["one"]
+
+
+class Witness(nn.Module):
+    """Notes what it is called with, and gives its inputs back."""
+
+    def forward(self, inputs, mask):
+        self.inputs, self.mask = inputs, mask
+        return inputs
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=6))
+def test_windows_are_padded_with_zeros_under_a_mask_and_come_back_in_order(lengths):
+    rows = torch.arange(1.0, 1 + 2 * sum(lengths)).view(-1, 2)
+    witness = Witness()
+    assert torch.equal(Frames(lengths, torch.device("cpu")).run(witness, rows), rows)
+    assert witness.inputs.shape == (len(lengths), max(lengths), 2)
+    start = 0
+    for window, length in zip(witness.inputs, lengths, strict=True):
+        assert torch.equal(window[:length], rows[start : start + length])
+        assert not window[length:].any()
+        start += length
+    if len(set(lengths)) == 1:
+        assert witness.mask is None  # all are full, which is cheaper
+    else:
+        assert witness.mask.sum(1).tolist() == lengths
+        assert all(mask[: int(mask.sum())].all() for mask in witness.mask)
+
+
+def test_a_trunk_of_features_cuts_each_tasks_columns_out_of_a_row():
+    trunk = FeatureTrunk({"one": (0, 3), "two": (3, 5), "three": (0, 3)})
+    assert trunk.num_features == {"one": 3, "two": 2, "three": 3}
+    assert not list(trunk.parameters())
+    assert not trunk.state_dict()
+    rows = torch.arange(20.0).view(4, 5)
+    found = trunk(rows, ["two", "one"])
+    assert list(found) == ["two", "one"]
+    assert found["two"].tolist() == [[3, 4], [8, 9], [13, 14], [18, 19]]
+    assert found["one"].tolist() == [[0, 1, 2], [5, 6, 7], [10, 11, 12], [15, 16, 17]]
+
+
+def built_over_time(tiny, temporal=None, columns=None):
+    config = load_config(tiny).config
+    heads = {task: config.tasks[task].head for task in ("expr", "va")}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build_model(config.model, heads, temporal=temporal, columns=columns).eval()
+
+
+def test_a_model_on_features_has_no_trunk_of_its_own_and_its_heads_only_a_last_layer(tiny):
+    model = built_over_time(tiny, GRU(hidden=3), {"expr": (0, 4), "va": (4, 9)})
+    assert not list(model.preprocess.parameters()) + list(model.trunk.parameters())
+    assert {name.partition(".gru")[0] for name in model.state_dict()} == {
+        "temporal.expr_frames",
+        "temporal.va_frames",
+        "heads.expr_head.last.weight",
+        "heads.expr_head.last.bias",
+        "heads.va_head.last.weight",
+        "heads.va_head.last.bias",
+    }
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    assert shapes["temporal.expr_frames.gru.weight_ih_l0"] == (9, 4)
+    assert shapes["temporal.va_frames.gru.weight_ih_l0"] == (9, 5)
+    assert shapes["heads.expr_head.last.weight"] == (7, 6)
+    outputs = model(torch.randn(6, 9), windows=(2, 4))
+    assert {task: tuple(out.values.shape) for task, out in outputs.items()} == {
+        "expr": (6, 7),
+        "va": (6, 2, 5),
+    }
+
+
+def test_without_a_temporal_network_a_model_on_features_has_whole_heads(tiny):
+    model = built_over_time(tiny, None, {"expr": (0, 4), "va": (0, 4)})
+    assert "heads.expr_head.hidden.1.weight" in model.state_dict()
+    assert not any(name.startswith("temporal") for name in model.state_dict())
+    assert model(torch.randn(6, 4))["va"].values.shape == (6, 2, 5)
+
+
+def test_the_same_trunk_is_built_with_and_without_a_temporal_network(tiny):
+    """So that one can start from the weights of the other."""
+    plain, over_time = built_over_time(tiny), built_over_time(tiny, GRU(hidden=3))
+    trunks = [model.trunk.state_dict() for model in (plain, over_time)]
+    assert {k: v.shape for k, v in trunks[0].items()} == {k: v.shape for k, v in trunks[1].items()}
+
+
+def test_temporal_networks_are_trained_with_the_options_of_the_heads():
+    model = model_over_time("gru", "one", "two")
+    backbone, heads = parameter_groups(model, {"lr": 0.1}, {"lr": 0.2})
+    assert (backbone["name"], heads["name"]) == ("backbone", "heads")
+    assert {id(p) for p in backbone["params"]} == {id(p) for p in model.trunk.parameters()}
+    after = [*model.temporal.parameters(), *model.heads.parameters()]
+    assert [id(p) for p in heads["params"]] == [id(p) for p in after]
+
+
+def test_a_model_on_features_has_one_group_of_parameters():
+    heads = {"one": HEAD.build_last(8)}
+    model = MultiTaskModel(FeatureTrunk({"one": (0, 3)}), heads, temporal={"one": GRU(hidden=4).build(3)})
+    (group,) = parameter_groups(model, {"lr": 0.1}, {"lr": 0.2})
+    assert (group["name"], group["lr"]) == ("heads", 0.2)
+
+
+@every_temporal
+def test_memory_format_changes_nothing_about_windows(tiny, kind):
+    model = built_over_time(tiny, TEMPORALS[kind])
+    pictures = torch.randint(0, 256, (7, 3, 16, 16), dtype=torch.uint8)
+    expected = model(pictures, windows=(4, 3))
+    model.to(memory_format=torch.channels_last)
+    found = model(pictures.contiguous(memory_format=torch.channels_last), windows=(4, 3))
+    torch.testing.assert_close(found["va"].values, expected["va"].values, rtol=1e-4, atol=1e-5)
+
+
+@every_temporal
+@pytest.mark.parametrize("windows", [(4, 3), (7,)])
+def test_bf16_autocast_gives_the_same_windows_but_for_rounding(tiny, kind, windows):
+    model = built_over_time(tiny, TEMPORALS[kind])
+    pictures = torch.randint(0, 256, (7, 3, 16, 16), dtype=torch.uint8)
+    expected = model(pictures, windows=windows)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(pictures, windows=windows)
+    for task in ("expr", "va"):
+        values = found[task].values.float()
+        assert not torch.equal(values, expected[task].values)
+        torch.testing.assert_close(values, expected[task].values, rtol=0.1, atol=0.1)

@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
-from ..errors import UserError, suggestion
-from .trained import (
-    StageAt,
-    choose_device,
-    find_stage,
-    loader_processes,
-    parse_plugin,
-    parse_postprocess,
-    predict_options,
-)
+from ..errors import UserError
+from .evaluation_job import Job, chosen, judged, make_job, only_predicted
+from .trained import parse_postprocess, predict_options
 
 if TYPE_CHECKING:
-    from ..config import Config
     from ..evaluation import Evaluation
-    from ..pipeline import TrainedStage
-    from ..plugin import Head, Metric, PostProcessor, Predictions, Writer
+    from ..plugin import PostProcessor
     from ..prediction.judge import Judged
-    from ..registry import Registry
-    from ..samples import Samples
-
-
-@attrs.frozen(eq=False)
-class Job:
-    """What is judged, and how.
-
-    Attributes:
-        config: the run's configuration, which names the datasets.
-        heads: the tasks that are judged.
-        stage: the trained stage; None where only a file is judged.
-        place: where it is.
-        registry: the plugins.
-        writer: whose metrics count, and whose files are read; None for the tasks' own.
-        predictions: a file of predictions from elsewhere.
-        options: batch size, device and such.
-    """
-
-    config: Config
-    heads: Mapping[str, Head]
-    stage: TrainedStage | None
-    place: StageAt | None
-    registry: Registry
-    writer: Writer | None
-    predictions: Path | None
-    options: Mapping[str, Any]
-
-    @property
-    def metrics(self) -> dict[str, Sequence[Metric]]:
-        """By task: those of the format, else of the configuration."""
-        if self.writer is not None:
-            return {task: self.writer.metrics(head) for task, head in self.heads.items()}
-        tasks = self.config.tasks
-        return {task: tasks[task].metrics for task in self.heads if task in tasks}
 
 
 @click.command()
@@ -116,7 +72,6 @@ def evaluate(
     With --predictions a file is judged, and RUN may also be the TOML file of a configuration that names the
     tasks and datasets.
     """
-    from ..evaluation import evaluate as judge
     from ..files import write_json
     from ..prediction.judge import tune
     from .evaluation_tables import print_evaluation
@@ -131,20 +86,17 @@ def evaluate(
     job = make_job(run, predictions, format_, disabled, options)
     names = chosen(job, datasets)
     chains = parse_postprocess(postprocess, job.heads, job.registry)
-    note = ""
+    rows: dict[str, Judged] = {}
     if tune_on is not None:
         if not chains:
             raise UserError("--tune-on chooses the options of --postprocess, but there is none")
-        (known,) = chosen(job, (tune_on,))
-        chains = tune(judged(job, known), chains, job.metrics)
-        note = f"tuned on {known}"
-        if known in names:
-            note += ", which is reported here: its scores flatter"
+        rows[tune_on] = judged(job, *chosen(job, (tune_on,), "--tune-on"))
+        chains = tune(only_predicted(chains, rows[tune_on]), chains, job.metrics)
     report: dict[str, Any] = {}
     for name in names:
-        found = judge_one(job, name, chains, judge, draws)
+        found = judge_one(job, rows.pop(name) if name in rows else judged(job, name), chains, draws)
         scores = joint_scores(job, found)
-        print_evaluation(name, found, scores, chains, note, videos=videos)
+        print_evaluation(heading(job, name), found, scores, chains, tuning_note(tune_on, name), videos=videos)
         report[name] = {
             **found.to_plain(),
             "scores": scores,
@@ -152,131 +104,52 @@ def evaluate(
             "tuned_on": tune_on,
         }
     if output is not None:
-        write_json(output, {"evaluated": run, "format": format_, "datasets": report})
-
-
-def make_job(
-    run: str,
-    predictions: Path | None,
-    format_: str | None,
-    disabled: tuple[str, ...],
-    options: Mapping[str, Any],
-) -> Job:
-    """Find the stage, or with a file of predictions the configuration alone.
-
-    Raises:
-        UserError: if there is none.
-    """
-    from ..config import load_config
-    from ..pipeline import load_stage
-    from ..plugin import Writer
-    from ..registry import Registry
-    from ..rundir import CONFIG
-
-    if Path(run).suffix == ".toml":
-        if predictions is None:
-            raise UserError(
-                f"{run}: a configuration alone has nothing to judge; name a RUN, or --predictions"
-            )
-        loaded = load_config(run, disable_plugins=disabled)
-        heads = {task: one.head for task, one in loaded.config.tasks.items() if not one.head.members}
-        writer = (
-            None if format_ is None else parse_plugin("--format", format_, Writer, loaded.registry)  # type: ignore[type-abstract]
-        )
-        return Job(loaded.config, heads, None, None, loaded.registry, writer, predictions, options)
-    place = find_stage(run)
-    if place.run is None:
-        raise UserError(f"{place.path}: lies in no run, so no configuration names datasets")
-    loaded = load_config(place.run / CONFIG, disable_plugins=disabled)
-    registry = Registry.load(disabled) if disabled else loaded.registry
-    stage = load_stage(place.path, registry)
-    writer = (
-        None if format_ is None else parse_plugin("--format", format_, Writer, registry)  # type: ignore[type-abstract]
-    )
-    return Job(loaded.config, stage.heads, stage, place, registry, writer, predictions, options)
-
-
-def chosen(job: Job, datasets: Sequence[str]) -> list[str]:
-    """The datasets named, or those on which the stage was validated.
-
-    Raises:
-        UserError: if there is none, or none of that name.
-    """
-    for name in datasets:
-        if name not in job.config.datasets:
-            raise UserError(f"--dataset {name}: unknown dataset{suggestion(name, job.config.datasets)}")
-    if datasets:
-        return list(dict.fromkeys(datasets))
-    for stage in job.config.trainings:
-        if job.place is not None and stage.name == job.place.name:
-            found = list(dict.fromkeys(name for feed in stage.validation for name in feed.datasets))
-            if found:
-                return found
-    raise UserError(f"--dataset must name what to judge on; there are: {', '.join(job.config.datasets)}")
+        facts = {
+            "evaluated": run,
+            "stage": None if job.place is None or job.predictions is not None else job.place.name,
+            "predictions": None if predictions is None else str(predictions),
+            "format": format_,
+        }
+        write_json(output, without_nan({**facts, "datasets": report}))
 
 
 def judge_one(
-    job: Job, name: str, chains: Mapping[str, Sequence[PostProcessor]], judge: Any, draws: int
+    job: Job, rows: Judged, chains: Mapping[str, Sequence[PostProcessor]], draws: int
 ) -> Evaluation:
     """The evaluation of one dataset."""
+    from ..evaluation import evaluate as judge
     from ..prediction import postprocessed
 
-    rows = judged(job, name)
-    predictions: Predictions = postprocessed(rows.predictions, chains) if chains else rows.predictions
+    predictions = rows.predictions
+    if chains:
+        predictions = postprocessed(only_predicted(chains, rows).predictions, chains)
     metrics = {task: found for task, found in job.metrics.items() if task in predictions.values}
-    missing = "skip" if job.options["on_error"] == "skip" else "error"
-    found: Evaluation = judge(predictions, rows.labels, metrics, missing=missing, draws=draws)
-    return found
+    # What the stage itself did not predict, its dataset lets pass: no face, or on_error = "skip".
+    lenient = job.predictions is None or job.options["on_error"] == "skip"
+    return judge(predictions, rows.labels, metrics, missing="skip" if lenient else "error", draws=draws)
 
 
-def judged(job: Job, name: str) -> Judged:
-    """Predictions of a dataset with its labels."""
-    from ..evaluation import read_predictions
-    from ..prediction import joined
-    from ..prediction import predict as run_stage
-    from ..prediction.judge import by_name, in_order
-    from .predict import autocast, counted
-    from .sample_bar import SampleBar
-
-    samples = open_dataset(job, name)
-    if job.predictions is not None:
-        if job.writer is None:
-            found = read_predictions(job.predictions, job.heads)
-        else:
-            found = job.writer.read(job.predictions, job.heads)
-        return by_name(found, samples)
-    assert job.stage is not None
-    device = choose_device(job.options["device"], job.options["precision"])
-    with SampleBar(len(samples)) as bar, autocast(device.type, job.options["precision"]):
-        blocks = run_stage(
-            job.stage,
-            samples,
-            device=device,
-            batch_size=job.options["batch_size"],
-            workers=loader_processes(job.options["workers"], device),
-        )
-        return in_order(joined(list(counted(blocks, bar))), samples)
+def heading(job: Job, dataset: str) -> str:
+    """What is judged on what, and how."""
+    name = job.predictions or (job.place.name if job.place else "")
+    return f"{name} on {dataset}{f', judged as {job.writer.name}' if job.writer else ''}"
 
 
-def open_dataset(job: Job, name: str) -> Samples:
-    """A dataset, with the features that the run has of it where the stage reads features."""
-    from ..config import Stage
-    from ..data import FeatureSamples
-    from ..errors import DataError
-    from ..pipeline.data import feature_file
-    from ..plugin import DataFacts
+def tuning_note(tuned_on: str | None, dataset: str) -> str:
+    """What to say of the choice of options, where the scores of a dataset stand."""
+    if tuned_on is None:
+        return ""
+    flattered = ", which is reported here: its scores flatter" if tuned_on == dataset else ""
+    return f"tuned on {tuned_on}{flattered}"
 
-    size = job.config.model.read_size if job.stage is None else job.stage.preprocessing.read_size
-    try:
-        samples = job.config.datasets[name].build(DataFacts(job.heads, size, validation=True))
-    except DataError as error:
-        raise DataError(*(f"datasets.{name}: {problem}" for problem in error.problems)) from error
-    if job.stage is not None and job.stage.network is not None and job.place is not None:
-        own = [one for one in job.config.stages if isinstance(one, Stage) and one.name == job.place.name]
-        folder = job.place.path.parent / str(own[0].features) if own else job.place.path
-        if (folder / feature_file(name)).is_file():
-            return FeatureSamples(samples, folder / feature_file(name))
-    return samples
+
+def without_nan(value: Any) -> Any:
+    """Plain JSON types with null for a number that JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def joint_scores(job: Job, found: Evaluation) -> dict[str, float]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def print_evaluation(
-    dataset: str,
+    title: str,
     found: Evaluation,
     scores: Mapping[str, float],
     chains: Mapping[str, Sequence[PostProcessor]],
@@ -28,16 +28,18 @@ def print_evaluation(
 ) -> None:
     """Print the metrics of every task with their intervals, its confusion, and what was done to get there."""
     console = make_console()
-    console.print(f"\n{dataset}: {found.rows:,} rows", style="bold")
+    console.print(f"\n{title}: {found.rows:,} rows", style="bold", soft_wrap=True)
     for task, chain in chains.items():
-        steps = ", ".join(described(one) for one in chain)
-        console.print(f"{task} post-processed: {steps}{f' ({note})' if note else ''}", soft_wrap=True)
+        steps = ", then ".join(described(one) for one in chain)
+        console.print(f"{task} post-processed by {steps}{f'; {note}' if note else ''}", soft_wrap=True)
     for task, one in found.tasks.items():
         _print_task(console, task, one, found.draws)
         if videos and one.videos:
-            console.print(videos_table(task, one))
+            console.print("", videos_table(task, one), sep="\n")
+    if scores:
+        console.print()
     for name, value in scores.items():
-        console.print(f"{name} {value:.3f}", style="bold")
+        console.print(f"{name} {_number(value)}", style="bold")
     for warning in found.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
@@ -53,20 +55,18 @@ def described(one: PostProcessor) -> str:
 
 def _print_task(console: Console, task: str, one: TaskEvaluation, draws: int) -> None:
     several = any(interval is not None for interval in one.intervals.values())
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=_title(task, one), title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    if several:
-        table.add_column("95 % over videos", justify="right")
+    over = ["95 % over videos" if one.videos else "95 % over pictures"] if several else []
+    table = _table("metric", "value", *over)
     for name, value in one.values.items():
         interval = one.intervals[name]
-        cells = ["" if interval is None else f"{interval[0]:.3f} .. {interval[1]:.3f}"] if several else []
+        cells = ["" if interval is None else " .. ".join(map(_number, interval))] if several else []
         table.add_row(name, _number(value), *cells)
+    console.print(f"\n{_title(task, one)}", soft_wrap=True)
     console.print(table)
-    if draws and not several:
-        console.print("no intervals: fewer than two videos", style="dim")
+    if draws and len(one.videos) == 1 and not several:
+        console.print("no intervals: they need two videos", style="dim")
     if one.confusion is not None:
-        console.print(confusion_table(one.confusion.to_plain()))
+        console.print("", confusion_table(one.confusion.to_plain()), sep="\n")
 
 
 def _title(task: str, one: TaskEvaluation) -> str:
@@ -80,19 +80,13 @@ def _title(task: str, one: TaskEvaluation) -> str:
 
 def confusion_table(plain: Mapping[str, Any]) -> Table:
     """Predicted classes in percent of each true one; or the counts of each unit."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     if "classes" in plain:
-        table.add_column("true \\ predicted, %")
-        for name in plain["classes"]:
-            table.add_column(name, justify="right")
-        table.add_column("rows", justify="right")
+        table = _table("true \\ predicted, %", *plain["classes"], "rows")
         for name, shares, counts in zip(plain["classes"], plain["shares"], plain["counts"], strict=True):
             cells = ["" if shares is None else f"{100 * share:.0f}" for share in shares or plain["classes"]]
             table.add_row(name, *cells, f"{sum(counts):,}")
         return table
-    table.add_column("unit")
-    for heading in ("hits", "false alarms", "misses", "right rejections"):
-        table.add_column(heading, justify="right")
+    table = _table("unit", "hits", "false alarms", "misses", "right rejections")
     for unit, counts in plain["units"].items():
         table.add_row(unit, *(f"{counts[key]:,}" for key in ("tp", "fp", "fn", "tn")))
     return table
@@ -100,15 +94,21 @@ def confusion_table(plain: Mapping[str, Any]) -> Table:
 
 def videos_table(task: str, one: TaskEvaluation) -> Table:
     """One row per video."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=f"{task}, by video", title_justify="left")
-    table.add_column("video")
-    table.add_column("rows", justify="right")
-    for name in one.values:
-        table.add_column(name, justify="right")
+    table = _table(f"{task}, by video", "rows", *one.values)
     for video, scores in one.videos.items():
         table.add_row(video, f"{scores.rows:,}", *(_number(scores.values[name]) for name in one.values))
     return table
 
 
+def _table(first: str, *others: str) -> Table:
+    """A table of names and numbers."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first)
+    for heading in others:
+        table.add_column(heading, justify="right")
+    return table
+
+
 def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3f}"
+    """Three digits, or a dash where the metric is not defined."""
+    return "-" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}"  # adding 0.0 turns -0.0 into 0.0

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import UserError
+from .data_pack import Stopped, stop_on_signals
 from .trained import (
     choose_device,
     find_stage,
@@ -66,7 +68,7 @@ def predict(
     on_error: str,
     disabled: tuple[str, ...],
     traceback: bool,  # noqa: ARG001 - read by the entry point
-) -> None:
+) -> int:
     """Predict INPUT with a trained stage, and write a row per picture or frame.
 
     INPUT is a picture, a folder, a table (CSV), a packed file (HDF5), a video file, a list of videos (a .txt
@@ -74,15 +76,17 @@ def predict(
     is taken.
 
     A frame without a face, or that cannot be read with --on-error skip, has a row with empty cells; with
-    --format or --list it repeats the nearest earlier frame of its video.
+    --format or --list it repeats the nearest earlier frame of its video. OUTPUT appears when it is complete.
     """
     from ..pipeline import load_stage
     from ..plugin import Detector
-    from ..prediction import open_input, parse_listing
+    from ..prediction import fill, open_input, outline, parse_listing
     from ..prediction import predict as run_stage
     from ..registry import Registry
     from .sample_bar import SampleBar
 
+    if format_ is None and output.is_dir():
+        raise UserError(f"--output {output}: is a folder; name the file to write")
     place = find_stage(run)
     registry = Registry.load(disabled)
     stage = load_stage(place.path, registry)
@@ -99,7 +103,9 @@ def predict(
         detector=finder,
         on_error="skip" if on_error == "skip" else "stop",
     )
-    with SampleBar(len(samples)) as bar, autocast(chosen.type, precision):
+    if wanted is not None:
+        fill(outline(samples), wanted)  # what is not there at all is told now, not when all is predicted
+    with stop_on_signals(), SampleBar(len(samples)) as bar, autocast(chosen.type, precision):
         blocks = run_stage(
             stage,
             samples,
@@ -108,9 +114,15 @@ def predict(
             workers=loader_processes(workers, chosen),
             postprocess=chains,
         )
-        lines = write_blocks(counted(blocks, bar), output, writer, wanted)
-    for line in lines:
+        try:
+            lines = write_blocks(counted(blocks, bar), output, writer, wanted)
+        except Stopped as stopped:
+            bar.console.print(f"stopped at {bar.done:,} of {bar.total:,} samples; nothing is written")
+            return 128 + stopped.number
+    for line in lines[:-1]:
         click.echo(line)
+    click.echo(f"{lines[-1]}, predicted by {place.name}")
+    return 0
 
 
 def write_blocks(
@@ -119,7 +131,7 @@ def write_blocks(
     """Write predictions; with a format or a test list after filling rows without one.
 
     Returns:
-        What to tell the user.
+        What to tell the user; the last line says what was written.
     """
     from ..evaluation import PredictionCsv
     from ..prediction import fill, joined
@@ -134,23 +146,28 @@ def write_blocks(
                 file.write(block)
                 rows, blank = rows + len(block), blank + int((~block.faces).sum())
         if blank:
-            lines.append(f"{blank:,} rows are empty: no face was found there, or they cannot be read")
-        return [*lines, f"{output}: {rows:,} rows"]
+            lines.append(f"{_count(blank, 'row')} without values: no face was found, or they cannot be read")
+        return [*lines, f"{output}: {_count(rows, 'row')}"]
     predictions, filled = fill(joined(list(blocks)), wanted)
     if filled.earlier or filled.later:
         lines.append(
-            f"{filled.earlier:,} frames without a prediction of their own repeat the nearest earlier frame"
+            f"{_count(filled.earlier + filled.later, 'row')} without a prediction of their own: "
+            f"{filled.earlier:,} repeat the nearest earlier frame"
             + (f", {filled.later:,} at a video's start the nearest later one" if filled.later else "")
         )
     if filled.unlisted:
-        lines.append(f"{filled.unlisted:,} predictions are left out: they are not on the list")
+        lines.append(f"{_count(filled.unlisted, 'prediction')} left out: not on the list")
     if writer is None:
         with PredictionCsv(output, predictions.heads) as file:
             file.write(predictions)
-        return [*lines, f"{output}: {len(predictions):,} rows"]
+        return [*lines, f"{output}: {_count(len(predictions), 'row')}"]
     files = writer.write(output, predictions)
     more = f" in {len(files):,} files" if len(files) > 1 else ""
-    return [*lines, f"{output}: {len(predictions):,} rows{more}"]
+    return [*lines, f"{output}: {_count(len(predictions), 'row')}{more}"]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def prefixed(first: Predictions, rest: Iterable[Predictions]) -> Iterator[Predictions]:

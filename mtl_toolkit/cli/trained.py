@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,15 +25,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @attrs.frozen
 class StageAt:
-    """Where a trained stage is: its folder, and that of its run if it lies in one."""
+    """A trained stage.
+
+    Attributes:
+        path: where it is loaded from.
+        run: the folder of its run, if it lies in one.
+        name: of the stage.
+    """
 
     path: Path
     run: Path | None
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return self.path.name
+    name: str
 
 
 def find_stage(given: str) -> StageAt:
@@ -47,20 +50,30 @@ def find_stage(given: str) -> StageAt:
     path = Path(given)
     for folder in (path / "best", path):
         if (folder / DESCRIPTION).is_file():
-            stage = folder if folder == path and path.name != "best" else folder.parent
-            run = stage.parent if (stage.parent / CONFIG).is_file() else None
-            return StageAt(path, run)
+            return _stage_of(path, folder)
     if (path / CONFIG).is_file():
         names = trained_stages(path)
         if not names:
             raise UserError(f"{path}: no stage of this run is trained yet")
-        return StageAt(path / names[-1], path)
+        return StageAt(path / names[-1], path, names[-1])
     if (path.parent / CONFIG).is_file():
         known = trained_stages(path.parent)
         raise UserError(
             f"{path.parent}: there is no trained stage {path.name!r}{suggestion(path.name, known)}"
         )
     raise UserError(f"{path}: no run and no trained stage there (neither {CONFIG} nor {DESCRIPTION})")
+
+
+def _stage_of(path: Path, checkpoint: Path) -> StageAt:
+    """The stage of a checkpoint, which lies in the stage's folder as `best` or `last`, or anywhere alone."""
+    from ..rundir import CONFIG
+
+    whole = checkpoint.resolve()  # "." and ".." have names only then
+    stage = whole.parent if whole.name in ("best", "last") else whole
+    if not (stage.parent / CONFIG).is_file():
+        return StageAt(path, None, stage.name)
+    run = stage.parent if path.is_absolute() else Path(os.path.relpath(stage.parent))
+    return StageAt(path, run, stage.name)
 
 
 def trained_stages(run: Path) -> list[str]:

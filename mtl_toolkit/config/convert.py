@@ -14,6 +14,7 @@ import attrs
 import cattrs
 
 from ..errors import PluginError, shown, suggestion
+from ..fields import fields_of
 from ..plugin import Recipe
 from ..registry import Registry
 from .paths import expand_path
@@ -155,11 +156,24 @@ def _structure_tagged(cls: Any, value: Any, converter: cattrs.Converter) -> Any:
     if isinstance(value, tuple(tables.values())):
         return value
     kind = value.get("kind", next(iter(tables))) if isinstance(value, Mapping) else next(iter(tables))
-    if kind not in tables:
+    if not isinstance(kind, str) or kind not in tables:
         listed = " or ".join(map(shown, tables))
         near = suggestion(kind, tables) if isinstance(kind, str) else ""
         raise Problems([(("kind",), f"must be {listed} (got {shown(kind)}){near if 'mean' in near else ''}")])
-    return structure_table(tables[kind], value, converter)
+    try:
+        return structure_table(tables[kind], value, converter)
+    except Problems as problems:
+        raise Problems([_of_which_kind(found, kind, tables) for found in problems.found]) from None
+
+
+def _of_which_kind(found: Found, kind: str, tables: Mapping[str, type]) -> Found:
+    """Say of an unknown key that a table of another kind has it: the kind may be what is wrong."""
+    path, message = found
+    others = [other for other, table in tables.items() if path[0] in fields_of(table)] if path else []
+    if len(path) == 1 and message.startswith("unknown key") and others:
+        listed = " or ".join(map(shown, others))
+        return path, f"unknown key for kind = {shown(kind)}; kind = {listed} has it"
+    return found
 
 
 def _structure_choice(cls: Any, value: Any) -> Any:

@@ -35,35 +35,36 @@ def cross_check(config: Config, base: Path) -> None:
 
 
 def _stage(config: Config, stage: AnyStage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:
-    trained = [other.name for other in earlier if isinstance(other, Stage)]
     if isinstance(stage, ExtractStage):
-        yield from _reference(("network",), stage.network, trained, base)
+        yield from _reference(("network",), stage.network, earlier, base)
         for place, name in enumerate(stage.datasets):
             if name not in config.datasets:
                 yield ("datasets", place), f"unknown dataset {name!r}{suggestion(name, config.datasets)}"
         return
     yield from _feeds(config, stage)
-    yield from _features(stage, earlier, base)
-    yield from _teacher(config, stage, trained, base)
-    yield from _start(stage, trained, base)
+    yield from _features(config, stage, earlier, base)
+    yield from _teacher(config, stage, earlier, base)
+    yield from _start(stage, earlier, base)
     yield from _selection(config, stage)
 
 
-def _features(stage: Stage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:
+def _features(config: Config, stage: Stage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:
     if stage.windows is not None and stage.temporal is None:
         yield ("windows",), "are for a temporal network, but the stage names none"
     if stage.features is None:
         return
-    extracts = {other.name: other for other in earlier if isinstance(other, ExtractStage)}
-    yield from _reference(("features",), stage.features, list(extracts), base)
-    if stage.features in extracts:
-        known = extracts[stage.features].datasets
-        for key, feeds in (("streams", stage.streams), ("validation", stage.validation)):
-            for index, feed in enumerate(feeds):
-                for name in feed.datasets:
-                    if name not in known:
-                        message = f"stage {stage.features!r} extracts no features of dataset {name!r}"
-                        yield (key, index, "dataset"), message + suggestion(name, known)
+    yield from _reference(("features",), stage.features, earlier, base, kind="extract")
+    extracts = {other.name: other.datasets for other in earlier if isinstance(other, ExtractStage)}
+    extracted = extracts.get(stage.features, ())
+    # Unknown datasets are told by themselves; what follows from them would hide the cause.
+    if not extracted or not set(extracted) <= set(config.datasets):
+        return
+    for key, feeds in (("streams", stage.streams), ("validation", stage.validation)):
+        for index, feed in enumerate(feeds):
+            for name in feed.datasets:
+                if name in config.datasets and name not in extracted:
+                    message = f"stage {stage.features!r} extracts no features of dataset {name!r}"
+                    yield (key, index, "dataset"), message + suggestion(name, extracted)
 
 
 def _names(config: Config) -> Iterator[Found]:
@@ -156,7 +157,7 @@ def _unknown(names: Any, task: Any, datasets: Any, tasks: Any) -> Iterator[Found
         yield ("task",), f"unknown task {task!r}{suggestion(task, tasks)}"
 
 
-def _teacher(config: Config, stage: Stage, earlier: list[str], base: Path) -> Iterator[Found]:
+def _teacher(config: Config, stage: Stage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:
     wants = [loss for loss in stage.losses if isinstance(loss, TeacherLoss)]
     if wants and not stage.teachers:
         yield ("losses",), f"{wants[0].name!r} compares with a teacher, but the stage names none"
@@ -172,13 +173,21 @@ def _teacher(config: Config, stage: Stage, earlier: list[str], base: Path) -> It
         yield ("ground_truth_weight",), message
 
 
-def _start(stage: Stage, earlier: list[str], base: Path) -> Iterator[Found]:
+def _start(stage: Stage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:
     if stage.start_from is not None:
         yield from _reference(("start_from",), stage.start_from, earlier, base)
 
 
-def _reference(path: tuple[Key, ...], reference: str, earlier: list[str], base: Path) -> Iterator[Found]:
-    if reference in earlier:
+def _reference(
+    path: tuple[Key, ...], reference: str, earlier: Sequence[AnyStage], base: Path, kind: str = "train"
+) -> Iterator[Found]:
+    """A reference must be an earlier stage of a kind, or a path."""
+    kinds = {other.name: other.kind for other in earlier}
+    fitting = [name for name in kinds if kinds[name] == kind]
+    if reference in kinds:
+        if reference not in fitting:
+            message = f"must name a stage of kind {kind!r} (got {reference!r}, which is of kind "
+            yield path, f"{message}{kinds[reference]!r}){suggestion(reference, fitting)}"
         return
     try:
         found = expand_path(reference, base)
@@ -186,7 +195,8 @@ def _reference(path: tuple[Key, ...], reference: str, earlier: list[str], base: 
         yield path, problems.found[0][1]
         return
     if not found.exists():
-        yield path, f"no earlier stage or checkpoint {reference!r}{suggestion(reference, earlier)}"
+        what = "checkpoint" if kind == "train" else "folder of features"
+        yield path, f"no earlier stage or {what} {reference!r}{suggestion(reference, fitting)}"
 
 
 def _selection(config: Config, stage: Stage) -> Iterator[Found]:

@@ -174,19 +174,34 @@ def _with_defaults(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Found]]
     defaults = raw.get("defaults", {})
     if not isinstance(defaults, Mapping):
         return merged, [(("defaults",), f"must be a table (got {shown(defaults)})")]
+    found: list[Found] = []
+    if "kind" in defaults:
+        found.append((("defaults", "kind"), "must be given by the stages themselves"))
     stages = merged.get("stages")
     if isinstance(stages, list):
+        tables = [_table_of(stage) for stage in stages]
+        takers = {key: _takers(key, set(tables)) for key in defaults if key != "kind"}
         merged["stages"] = [
-            {**_defaults_for(stage, defaults), **stage} if isinstance(stage, Mapping) else stage
-            for stage in stages
+            {**{key: defaults[key] for key in takers if table in takers[key]}, **stage}
+            if isinstance(stage, Mapping)
+            else stage
+            for stage, table in zip(stages, tables, strict=True)
         ]
-    return merged, []
+    return merged, found
 
 
-def _defaults_for(stage: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults that a stage can have: not those that only stages of another kind know."""
-    tables = tables_by_kind(AnyStage)
-    own = tables.get(stage.get("kind", "train"), Stage)
-    others = {key for table in tables.values() if table is not own for key in fields_of(table)}
-    foreign = others - set(fields_of(own))
-    return {key: value for key, value in defaults.items() if key not in foreign}
+def _table_of(stage: Any) -> type:
+    """The table that a stage's kind asks for; a kind that is wrong is told elsewhere."""
+    kind = stage.get("kind", "train") if isinstance(stage, Mapping) else "train"
+    return tables_by_kind(AnyStage).get(kind, Stage) if isinstance(kind, str) else Stage
+
+
+def _takers(key: str, tables: set[type]) -> set[type]:
+    """The tables, of those there are, that get a default: those that know the key.
+
+    A key that none knows goes to the stages that train, where it is told, unless it only waits for one.
+    """
+    knowing = {table for table in tables if key in fields_of(table)}
+    if knowing or key in fields_of(Stage):
+        return knowing
+    return tables & {Stage} or tables

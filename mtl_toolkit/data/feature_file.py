@@ -5,7 +5,9 @@ The rows lie video after video, frames in order. `docs/features-format.md` descr
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -119,19 +121,18 @@ def create_features(
             file[f"labels/{task}/valid"] = labels.valid[order]
         for part, width in layout.parts.items():
             _lay_out(file, f"features/{part}", (len(order), width), dtype)
+    _take_room(path)
 
 
-def map_features(path: Path, mode: str = "r") -> dict[str, np.ndarray]:
-    """The features in a file, [rows, width] by part, and `present`, [rows]; with "r+" they can be written."""
+def map_features(path: Path, mode: str = "r") -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The features in a file, [rows, width] by part, and whether a row has any, bool [rows].
+
+    With the mode "r+" they can be written.
+    """
     with h5py.File(path, "r") as file:
-        found = {part: file[f"features/{part}"] for part in json.loads(file.attrs["parts"])}
-        found["present"] = file["present"]
-        places = {name: (one.id.get_offset(), one.dtype, one.shape) for name, one in found.items()}
-    maps: dict[str, np.ndarray] = {}
-    for name, (offset, dtype, shape) in places.items():
-        kind = np.dtype(np.bool_) if name == "present" else dtype
-        maps[name] = np.memmap(path, kind, mode, offset or 0, shape) if shape[0] else np.zeros(shape, kind)  # type: ignore[call-overload]
-    return maps
+        places = {part: _place(file[f"features/{part}"]) for part in json.loads(file.attrs["parts"])}
+        present = _place(file["present"])
+    return {part: _map(path, mode, *place) for part, place in places.items()}, _map(path, mode, *present)
 
 
 def open_features(path: Path) -> FeatureFile:
@@ -143,19 +144,43 @@ def open_features(path: Path) -> FeatureFile:
     try:
         with h5py.File(path, "r") as file:
             _check_format(path, file)
-            tasks, names = json.loads(file.attrs["tasks"]), json.loads(file.attrs["parts"])
-            origin = json.loads(file.attrs["origin"])
+            tasks, names, origin = (json.loads(file.attrs[key]) for key in ("tasks", "parts", "origin"))
             sample = file["sample"][()]
             widths = {part: int(file[f"features/{part}"].shape[1]) for part in names}
             layout = FeatureLayout(file.attrs["source"], widths, tasks)
-        maps = map_features(path)
+        parts, present = map_features(path)
+        _check_layout(layout)
+        return FeatureFile(layout, _rows_of(sample, present, parts), parts, origin)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a file of features: {error}") from error
-    rows = np.empty(len(sample), np.int64)
-    rows[sample] = np.where(maps.pop("present"), np.arange(len(sample)), -1)
-    return FeatureFile(layout, rows, maps, origin)
+    except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())  # some of HDF5's have two lines
+        raise DataError(f"{path}: cannot be read as a file of features: {reason}") from error
+
+
+def other_dataset(path: Path, samples: Samples) -> str | None:
+    """In what a dataset is not the one that a file of features was made of; None if it seems to be.
+
+    Videos and frame numbers are compared; where there are none, the names of the first and the last sample.
+    """
+    with h5py.File(path, "r") as file:
+        sample = file["sample"][()]
+        if len(sample) != len(samples):
+            return f"has features of {len(sample):,} samples (the dataset has {len(samples):,})"
+        pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        videos, frames = column_bytes(samples, "video"), samples.column("frame")
+        if "videos/name" in file and videos is not None:
+            pairs["video"] = file["videos/name"][()], videos[sample[file["videos/start"][:-1]]]
+        if "frame" in file and frames is not None:
+            pairs["frame"] = file["frame"][()], frames[sample]
+        if not pairs and len(sample):
+            ends = sample[[0, -1]].tolist()
+            pairs["sample"] = file["id"][()][[0, -1]], np.array([samples.id(row).encode() for row in ends])
+    for what, (theirs, ours) in pairs.items():
+        for place in np.flatnonzero(theirs != ours)[:1]:
+            known, found = (_text(column[place]) for column in (theirs, ours))
+            return f"has features of other {what}s: of {known} where the dataset has {found}"
+    return None
 
 
 def stored_labels(path: Path) -> dict[str, Labels]:
@@ -177,6 +202,54 @@ def _check_format(path: Path, file: h5py.File) -> None:
         )
 
 
+def _check_layout(layout: FeatureLayout) -> None:
+    if layout.source not in ("heads", "trunk"):
+        raise ValueError(f"source must be 'heads' or 'trunk' (got {layout.source!r})")
+    for task, part in layout.tasks.items():
+        if part not in layout.parts:
+            raise ValueError(f"task {task!r} reads {part!r}, which is not there")
+
+
+def _rows_of(sample: np.ndarray, present: np.ndarray, parts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The row of each sample, or -1, from the sample of each row."""
+    rows = np.full(len(sample), -2, np.int64)
+    rows[sample] = np.where(present, np.arange(len(sample)), -1)
+    if (rows == -2).any() or any(len(part) != len(sample) for part in parts.values()):
+        raise ValueError("its columns do not fit together")
+    return rows
+
+
+def _place(column: h5py.Dataset) -> tuple[int, np.dtype, tuple[int, ...]]:
+    """Where the numbers of a column stand in the file."""
+    offset = column.id.get_offset()
+    if offset is None and column.size:
+        raise ValueError(f"{column.name} must lie in one piece, neither chunked nor compressed")
+    return offset or 0, column.dtype, column.shape
+
+
+def _map(path: Path, mode: str, offset: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    if not shape[0]:
+        return np.zeros(shape, dtype)
+    numbers: np.ndarray = np.memmap(path, dtype, mode, offset, shape)  # type: ignore[call-overload]
+    return numbers
+
+
+def _text(value: Any) -> str:
+    return repr(value.decode("utf-8", "replace")) if isinstance(value, bytes) else str(value)
+
+
+def _take_room(path: Path) -> None:
+    """Take the disk space now: on a full disk, to write a map of a hole would end the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # those file systems cannot do it
+                raise
+
+
 def _write_videos(file: h5py.File, samples: Samples, order: np.ndarray) -> None:
     videos, names, frames = video_numbers(samples), column_bytes(samples, "video"), samples.column("frame")
     ids = np.array([samples.id(int(row)).encode() for row in order], np.bytes_)
@@ -196,6 +269,7 @@ def _lay_out(file: h5py.File, name: str, shape: tuple[int, int], dtype: str) -> 
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plan.set_obj_track_times(False)  # equal features make equal files
     kind = h5py.h5t.py_create(np.dtype(dtype).newbyteorder("<"))
     names = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     names.set_create_intermediate_group(True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..batch import Labels
 from ..errors import DataError, UnreadableSampleError
 from ..samples import Samples
-from .feature_file import FeatureFile, FeatureLayout, open_features
+from .feature_file import FeatureFile, FeatureLayout, open_features, other_dataset
 
 
 class FeatureSamples(Samples):
@@ -76,11 +76,8 @@ class FeatureSamples(Samples):
     def _opened(self) -> FeatureFile:
         if self._file is None:
             file = open_features(self.path)
-            if len(file.rows) != len(self.source):
-                raise DataError(
-                    f"{self.path}: has features of {len(file.rows):,} samples "
-                    f"(the dataset has {len(self.source):,})"
-                )
+            if problem := other_dataset(self.path, self.source):
+                raise DataError(f"{self.path}: {problem}")
             self._file = file
         return self._file
 

@@ -56,7 +56,8 @@ def training_windows(samples: Samples, options: Windows) -> WindowTable:
 
     None reaches across a gap. With `gaps = "drop"` all are full, and what is left over at the end of a run of
     frames is in none (Vu et al., ICCV Workshops 2021). With "cut" the last window of a run ends with its last
-    frame, and a run shorter than `length` is a window of its own, so that every frame is in one.
+    frame, and a run shorter than `length` is a window of its own, so that every frame is in one, unless
+    `stride` is over `length`.
 
     Raises:
         DataError: if samples do not say which frame they are, one is there twice, or no window is left.

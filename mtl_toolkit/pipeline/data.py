@@ -24,6 +24,7 @@ from ..config import (
 from ..data import (
     CachedSamples,
     ConcatSamples,
+    FeatureLayout,
     FeatureSamples,
     LiveStream,
     WindowTable,
@@ -52,6 +53,7 @@ class DataSource:
         self._open: dict[tuple[str, bool, int], Samples] = {}
         self._fingerprints: dict[tuple[str, bool], dict[str, str]] = {}
         self._tables: dict[tuple[tuple[str, ...], bool, Windows], WindowTable] = {}
+        self._features: dict[tuple[str, str, bool], FeatureSamples] = {}
 
     def samples(self, stage: Stage, feed: Feed, *, validation: bool) -> Samples:
         """The samples of a stage's feed.
@@ -99,7 +101,11 @@ class DataSource:
         key = (feed.datasets, validation, stage.windows)
         if key not in self._tables:
             cut = covering_windows if validation else training_windows
-            self._tables[key] = cut(samples, stage.windows)
+            try:
+                self._tables[key] = cut(samples, stage.windows)
+            except DataError as error:
+                where = f"stages.{stage.name}: {'+'.join(feed.datasets)!r}"
+                raise DataError(*(f"{where}: {problem}" for problem in error.problems)) from error
         return samples, self._tables[key]
 
     def fingerprints(self, stage: AnyStage) -> dict[str, dict[str, str]]:
@@ -152,12 +158,24 @@ class DataSource:
             return Path(stage.features)
         return None if self._directory is None else self._directory.stage(stage.features).path
 
+    def features(self, stage: Stage, feed: Feed, *, validation: bool) -> list[FeatureLayout]:
+        """What the features of a feed are made of, by dataset; opens their files.
+
+        Raises:
+            DataError: if a file is missing, or is not one of this dataset's features.
+        """
+        inputs = [self._inputs(stage, name, validation=validation) for name in feed.datasets]
+        return [one.layout for one in inputs if isinstance(one, FeatureSamples)]
+
     def _inputs(self, stage: Stage, name: str, *, validation: bool) -> Samples:
         samples = self.dataset(name, validation=validation)
         if stage.features is None:
             return samples
-        folder = self.features_folder(stage) or Path()
-        return FeatureSamples(samples, folder / feature_file(name))
+        key = (stage.features, name, validation)
+        if key not in self._features:
+            folder = self.features_folder(stage) or Path()
+            self._features[key] = FeatureSamples(samples, folder / feature_file(name))
+        return self._features[key]
 
 
 def feature_file(dataset: str) -> str:

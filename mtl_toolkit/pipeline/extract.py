@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -20,7 +20,8 @@ from ..data import (
     map_features,
     video_order,
 )
-from ..files import read_json, sync_file, write_json
+from ..errors import RunError
+from ..files import read_json, saving, sync_file, write_json
 from ..samples import Samples
 from ..trainer import Interrupted
 from .data import feature_file
@@ -33,7 +34,13 @@ SAVE_EVERY = 10.0  # seconds between points to go on from
 
 @attrs.define(eq=False)
 class Extracted:
-    """What an extract stage has done: counts over all of its datasets, on this process."""
+    """What an extract stage has done, over all of its datasets.
+
+    Attributes:
+        samples: samples that this process has worked on, since it was last started.
+        skipped: samples without features, as they could not be read; of all processes, and from the start.
+        seconds: what the work of this process has taken.
+    """
 
     samples: int = 0
     skipped: int = 0
@@ -93,10 +100,15 @@ class Extraction:
 
     def run(self, done: Extracted) -> None:
         """Write the file, unless it is there."""
-        accelerator = self.job.accelerator
         if self.path.exists():
             self.job.screen.extracting(self.stage, self.name, len(self.samples), len(self.samples))
-            return
+        else:
+            self._make(done)
+        _, present = map_features(self.path)
+        done.skipped += int(np.count_nonzero(~present))
+
+    def _make(self, done: Extracted) -> None:
+        accelerator = self.job.accelerator
         order = video_order(self.samples)
         if accelerator.is_main_process and not self._begun():
             self._begin(order)
@@ -126,19 +138,16 @@ class Extraction:
         for notes in self.path.parent.glob(f".{self.path.name}.*.json"):
             notes.unlink()
         config = self.job.loaded.config
-        create_features(
-            self.unfinished,
-            self.samples,
-            order,
-            self.layout,
-            dtype=self.stage.dtype,
-            origin={"run": config.name, "stage": self.stage.name, "dataset": self.name, "key": self.key},
-        )
+        origin = {"run": config.name, "stage": self.stage.name, "dataset": self.name, "key": self.key}
+        with saving(self.path):
+            create_features(
+                self.unfinished, self.samples, order, self.layout, dtype=self.stage.dtype, origin=origin
+            )
 
     def _fill(self, order: np.ndarray, rows: int, done: Extracted) -> None:
         """Compute this process's rows from the given one on."""
         accelerator = self.job.accelerator
-        maps = map_features(self.unfinished, "r+")
+        parts, present = map_features(self.unfinished, "r+")
         bounds = np.linspace(0, len(order), accelerator.num_processes + 1).astype(np.int64)
         first, last = bounds[accelerator.process_index], bounds[accelerator.process_index + 1]
         at = int(first) + rows
@@ -146,33 +155,40 @@ class Extraction:
         started = saved = time.perf_counter()
         try:
             for positions, kept, values in self._batches(order[at:last], at):
-                self._store(maps, positions[kept], values)
+                self._store(parts, present, positions[kept], values)
                 at = int(positions[-1]) + 1
                 done.samples += len(positions)
-                done.skipped += len(positions) - len(kept)
                 self.job.screen.extracting(self.stage, self.name, at - int(first), int(last - first))
                 now, stop = time.perf_counter(), self.job.stop()
                 if stop or now - saved > SAVE_EVERY:
                     saved = now
-                    self._save(maps, at - int(first))
+                    self._save([*parts.values(), present], at - int(first))
                 if stop:
                     raise Interrupted(stop)
         finally:
             done.seconds += time.perf_counter() - started
-        self._save(maps, at - int(first))
+        self._save([*parts.values(), present], at - int(first))
 
-    def _save(self, maps: Mapping[str, np.ndarray], rows: int) -> None:
-        for one in maps.values():
+    def _save(self, maps: Sequence[np.ndarray], rows: int) -> None:
+        for one in maps:
             if isinstance(one, np.memmap):
                 one.flush()
         write_json(self.notes, {"key": self._note_key(), "rows": rows})
 
-    def _store(self, maps: Mapping[str, np.ndarray], rows: np.ndarray, values: np.ndarray) -> None:
+    def _store(
+        self, parts: Mapping[str, np.ndarray], present: np.ndarray, rows: np.ndarray, values: np.ndarray
+    ) -> None:
         start = 0
         for part, width in self.layout.parts.items():
-            maps[part][rows] = values[:, start : start + width]
+            try:
+                with np.errstate(over="raise"):
+                    parts[part][rows] = values[:, start : start + width]
+            except FloatingPointError:
+                name, largest = f"stages.{self.stage.name}.dtype", np.abs(values).max()
+                problem = f"{name}: features are too large for {self.stage.dtype} (got {largest:.3g})"
+                raise RunError(f'{problem}; set it to "float32"') from None
             start += width
-        maps["present"][rows] = True
+        present[rows] = True
 
     def _batches(self, order: np.ndarray, first: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Places in the file, which of them could be read, and the features of those.

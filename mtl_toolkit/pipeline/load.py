@@ -18,7 +18,7 @@ from ..config import Model, Windows
 from ..config.from_plain import from_plain
 from ..data import FeatureLayout
 from ..errors import RunError, UserError
-from ..files import recover_folder
+from ..files import file_digest, recover_folder
 from ..model import MultiTaskModel, Preprocessing, build_model
 from ..plugin import Head, Temporal
 from ..registry import Registry
@@ -165,6 +165,11 @@ def keep_network(source: Path, folder: Path) -> None:
             os.link(source / name, target / name)
         except OSError:
             shutil.copyfile(source / name, target / name)
+
+
+def same_network(folder: Path, other: Path) -> bool:
+    """Whether two folders keep the same network, see `keep_network`."""
+    return file_digest(folder / NETWORK / MODEL) == file_digest(other / NETWORK / MODEL)
 
 
 def find_checkpoint(path: Path) -> Path:

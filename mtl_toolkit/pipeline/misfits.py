@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import read_description
+from ..checkpoint import DESCRIPTION, read_description
 from ..config import AnyStage, Config, ExtractStage, Stage
-from ..errors import UserError, suggestion
+from ..errors import RunError, UserError, suggestion
 from ..model import describe
 from .data import stage_heads
 from .load import NETWORK, find_checkpoint
@@ -22,7 +22,10 @@ def misfit_networks(config: Config, stage: AnyStage) -> Iterator[str]:
     try:
         ours = description(config, stage)
     except UserError as error:
-        yield from (f"stages.{stage.name}.features: {problem}" for problem in error.problems)
+        # What is wrong with the network of an extract stage here is told of that stage.
+        if stage.features not in [one.name for one in config.stages]:
+            where = "" if stage.features is None else f"stages.{stage.name}.features: "
+            yield from (f"{where}{problem}" for problem in error.problems)
         return
     tasks = list(ours["tasks"])
     if stage.features is not None:
@@ -43,11 +46,19 @@ def description(config: Config, stage: Stage) -> dict[str, Any]:
     return found | {"inputs": inputs} | ({} if theirs is None else {"preprocessing": theirs["preprocessing"]})
 
 
+def has_features(reference: str) -> bool:
+    """Whether it is the path of an extract stage's folder; the name of a stage here is not."""
+    path = Path(reference)
+    return path.is_absolute() and (path / NETWORK / DESCRIPTION).is_file()
+
+
 def _network_of_features(config: Config, reference: str) -> dict[str, Any]:
     """The description of the network that makes features: of a stage here, or in another run's folder."""
     stages = {one.name: one for one in config.stages}
     extract = stages.get(reference)
     if not isinstance(extract, ExtractStage):
+        if not has_features(reference):
+            raise RunError(f"{reference}: no features there ({NETWORK}/{DESCRIPTION} is missing)")
         return read_description(Path(reference) / NETWORK)
     network = stages.get(extract.network)
     if isinstance(network, Stage):
@@ -92,8 +103,32 @@ def _misfit(
             folder = find_checkpoint(Path(reference))
             theirs, who = read_description(folder), f"{key} {folder}"
     except UserError as error:
-        return [f"stages.{stage.name}.{key}: {problem}" for problem in error.problems]
-    return [f"stages.{stage.name}: {line}" for line in misfits(who, theirs, ours, tasks)]
+        told = reference in earlier
+        return [] if told else [f"stages.{stage.name}.{key}: {problem}" for problem in error.problems]
+    lines = list(misfits(who, theirs, ours, tasks))
+    if key == "start_from":
+        lines += _unfit_start(who, theirs, ours)
+    elif reference in earlier:
+        lines += _other_features(config, who, earlier[reference], stage)
+    return [f"stages.{stage.name}: {line}" for line in lines]
+
+
+def _unfit_start(who: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+    """A temporal network starts from one of its own type, or from the trunk under it."""
+    known, wanted = theirs.get("temporal"), ours["temporal"]
+    if known and wanted and known["type"] != wanted["type"]:
+        yield f"{who}: its temporal network is {known['type']!r}, the stage's {wanted['type']!r}"
+    if wanted and not known and ours["inputs"] == "features":
+        yield f"{who}: has no temporal network to start from"
+
+
+def _other_features(config: Config, who: str, teacher: Stage, stage: Stage) -> Iterator[str]:
+    """Both read the same rows, which mean what the network that made them means."""
+    extracts = {one.name: one for one in config.stages if isinstance(one, ExtractStage)}
+    theirs, ours = (extracts.get(one.features or "") for one in (teacher, stage))
+    if theirs and ours and (theirs.network, theirs.part) != (ours.network, ours.part):
+        named = [f"{one.network!r} ({one.part})" for one in (theirs, ours)]
+        yield f"{who}: reads features of {named[0]}, the stage of {named[1]}"
 
 
 def misfits(
@@ -121,6 +156,8 @@ def misfits(
             )
     if theirs.get("inputs", "pictures") != ours["inputs"]:
         yield f"{who}: takes {theirs.get('inputs', 'pictures')}, the stage {ours['inputs']}"
+    if theirs.get("temporal") and not ours["temporal"]:
+        yield f"{who}: looks at windows of frames, the stage at single {ours['inputs']}"
     known, wanted = theirs["preprocessing"], ours["preprocessing"]
     yield from (
         f"{who}: preprocessing {key} is {known.get(key)!r}, the stage's {wanted[key]!r}"

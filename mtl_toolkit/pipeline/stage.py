@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from ..seeding import derive_seed
 from ..trainer import Feed, Progress, Schedule, Trainer, make_optimizer
 from .data import dataset_uses, feature_file, feed_heads, loss_names, stage_heads
 from .job import StageJob
-from .load import find_checkpoint
+from .load import TrainedStage, find_checkpoint, same_network
 from .loading import loader_workers, pins_memory
 from .recorder import Recorder
 from .teacher import Teachers, load_teachers
@@ -74,7 +74,7 @@ def build_trainer(job: StageJob, layout: FeatureLayout | None = None) -> Trainer
         epochs=stage.epochs,
         feeds=validation_feeds(job),
         select=stage.select,
-        teacher=build_teacher(job),
+        teacher=build_teacher(job, layout),
         prepare=preparation(job),
         accumulate=stage.accumulate,
         clip_norm=stage.clip_norm,
@@ -183,18 +183,37 @@ def validation_feeds(job: StageJob) -> list[Feed]:
     return feeds
 
 
-def build_teacher(job: StageJob) -> Teachers | None:
-    """The stage's teachers on the device, or None."""
+def build_teacher(job: StageJob, layout: FeatureLayout | None = None) -> Teachers | None:
+    """The stage's teachers on the device, or None.
+
+    Raises:
+        RunError: if one was trained on other features than the stage's.
+    """
     stage, config = job.training, job.loaded.config
     if not stage.teachers:
         return None
     references = {task: job.references[name] for task, name in stage.teachers.items()}
     heads = stage_heads(config, stage)
     teachers = load_teachers(references, list(heads), job.loaded.registry)
+    if layout is not None:
+        _check_features(job, layout, [teacher for teacher, _ in teachers])
     if config.trainer.channels_last and job.accelerator.device.type != "mps":
         for teacher, _ in teachers:
             teacher.model.to(memory_format=torch.channels_last)
     return Teachers(teachers, job.accelerator.device, job.accelerator.autocast)
+
+
+def _check_features(job: StageJob, layout: FeatureLayout, teachers: Sequence[TrainedStage]) -> None:
+    """Features of another network may be as wide and mean something else."""
+    folder = job.source.features_folder(job.training) or Path()
+    for teacher in teachers:
+        theirs = FeatureLayout(**teacher.description["features"])
+        alike = theirs.source == layout.source and theirs.columns() == layout.columns()
+        if not (alike and same_network(teacher.path, folder)):
+            raise RunError(
+                f"stages.{job.stage.name}: teacher {teacher.path}: "
+                f"was trained on other features than those in {folder}"
+            )
 
 
 def preparation(job: StageJob) -> Callable[[Batch], torch.Tensor]:

@@ -13,7 +13,7 @@ from ..errors import DataError, UserError
 from ..samples import Samples
 from ..trainer import option_problems
 from .data import DataSource, check_picture, loss_names, stage_heads
-from .misfits import misfit_networks
+from .misfits import has_features, misfit_networks
 
 
 @attrs.frozen(eq=False)
@@ -45,6 +45,8 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
                 samples, windows = source.items(stage, feed, validation=kind == "validation")
                 if stage.features is None:
                     check_picture(feed.title, samples, source.config.model.read_size)
+                elif has_features(stage.features):  # those of a stage here may be still to come
+                    source.features(stage, feed, validation=kind == "validation")
             except DataError as error:
                 problems += [problem for problem in error.problems if problem not in problems]
                 continue

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from .blocks import predict
+from .blocks import outline, predict
 from .fill import Filled, fill
-from .inputs import open_input
+from .inputs import adjusted, open_input
 from .listing import parse_listing
 from .smooth import joined, postprocessed
 
-__all__ = ["Filled", "fill", "joined", "open_input", "parse_listing", "postprocessed", "predict"]
+__all__ = [
+    "Filled",
+    "adjusted",
+    "fill",
+    "joined",
+    "open_input",
+    "outline",
+    "parse_listing",
+    "postprocessed",
+    "predict",
+]

@@ -78,6 +78,12 @@ def _blocks(
         loader.close()
 
 
+def outline(samples: Samples) -> Predictions:
+    """The rows that `predict` would give, without what is predicted; as if there were a face in each."""
+    facts, rows = _Facts.of(samples), video_order(samples)
+    return Predictions({}, {}, *facts.named(rows), faces=np.ones(len(rows), np.bool_))
+
+
 def _items(
     stage: TrainedStage, samples: Samples, batch_size: int
 ) -> tuple[WindowTable | None, np.ndarray, int]:
@@ -115,6 +121,11 @@ class _Facts:
             frames.astype(np.int64) if known and frames is not None else np.zeros(len(samples), np.int64),
         )
 
+    def named(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Names, videos and frame numbers of some rows."""
+        names = np.array([self.samples.id(row) for row in rows.tolist()], np.str_)
+        return names, np.char.decode(self.videos[rows], "utf-8", "surrogateescape"), self.frames[rows]
+
 
 def _block(
     stage: TrainedStage,
@@ -135,11 +146,4 @@ def _block(
             values[task][read] = stage.heads[task].predictions(output.values.float()).cpu().numpy()
     faces = np.zeros(len(rows), np.bool_)
     faces[read] = True
-    return Predictions(
-        heads=stage.heads,
-        values=values,
-        names=np.array([facts.samples.id(int(row)) for row in rows], np.str_),
-        videos=np.char.decode(facts.videos[rows], "utf-8", "replace"),
-        frames=facts.frames[rows],
-        faces=faces,
-    )
+    return Predictions(stage.heads, values, *facts.named(rows), faces=faces)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
 
 from ..errors import DataError
+from ..evaluation.alignment import match_names
 from ..plugin import Listing, Predictions
+from .frames import VideoFrames
 
-FRAME = re.compile(r"(?P<video>.*)/0*(?P<frame>\d+)(?:\.\w+)?")
+FRAME = re.compile(r"(?P<video>.+)/0*(?P<frame>[0-9]{1,18})(?:\.\w+)?")
 
 
 @attrs.frozen
@@ -29,94 +31,122 @@ class Filled:
     unlisted: int
 
 
+@attrs.frozen(eq=False)
+class _Wanted:
+    """What is to have a row.
+
+    Attributes:
+        names: of the pictures: str [wanted].
+        videos: '' for a single picture: str [wanted].
+        frames: 0 for a single picture: int64 [wanted].
+        rows: the row of that very picture; -1: that of its video and frame, if there is one: int64 [wanted].
+    """
+
+    names: np.ndarray
+    videos: np.ndarray
+    frames: np.ndarray
+    rows: np.ndarray
+
+
 def fill(predictions: Predictions, listing: Listing | None = None) -> tuple[Predictions, Filled]:
     """One row for everything that is listed, in the list's order; rows without a face repeat another one.
 
+    A listed name is looked for as `<video>/<frame>` with any suffix, else among the names of the rows. A
+    frame that has no row, or one without a face, repeats the nearest earlier frame of its video that has a
+    face, else the nearest later one.
+
     Args:
-        predictions: rows by video and frame; those without a face (NaN) are filled like those not there.
+        predictions: rows in any order; those without a face (NaN) are filled like those not there.
         listing: what is wanted; None: every row there is.
 
+    Returns:
+        Rows that are called as the list calls them; `faces` is false where another frame is repeated.
+
     Raises:
-        DataError: if a listed picture or video has no prediction at all.
+        DataError: if something listed has no row and no frame to repeat, or more than one row.
     """
-    videos, frames, names = _wanted(predictions, listing)
-    usable = np.flatnonzero(predictions.faces)
-    known, places = np.unique(predictions.videos, return_inverse=True)
-    number = {video: index for index, video in enumerate(known.tolist())}
-    single = np.flatnonzero(predictions.videos == "")
-    pictures = dict(zip(predictions.names[single].tolist(), single.tolist(), strict=True))
-    rows = np.empty(len(names), np.int64)
-    order = usable[np.lexsort((predictions.frames[usable], places[usable]))]
-    keys = _keys(places[order], predictions.frames[order])
-    wanted_video = np.array([number.get(video, -1) for video in videos], np.int64)
-    for place in np.flatnonzero(np.asarray(videos) == ""):
-        rows[place] = _picture(names[place], pictures, predictions)
-    inside = np.flatnonzero(np.asarray(videos) != "")
-    wanted = _keys(wanted_video[inside], frames[inside])
-    at = np.searchsorted(keys, wanted, side="right") - 1
-    same = (at >= 0) & (places[order[np.maximum(at, 0)]] == wanted_video[inside]) if len(order) else at >= 0
-    after = np.minimum(at + 1, max(len(order) - 1, 0))
-    for place in np.flatnonzero(~same):
-        video = videos[inside[place]]
-        if not len(order) or known[places[order[after[place]]]] != video:
-            raise DataError(f"video {video!r} is in the list, but no frame of it has a prediction")
-    found = order[np.where(same, at, after)] if len(order) else np.zeros(0, np.int64)
-    rows[inside] = found
-    exact = predictions.frames[found] == frames[inside]
-    earlier, later = int((same & ~exact).sum()), int((~same).sum())
-    result = predictions.take(rows)
-    own = np.ones(len(rows), np.bool_)
-    own[inside] = exact
+    every = VideoFrames.of(predictions)
+    wanted = _wanted(predictions, every, listing)
+    usable = every.take(predictions.faces[every.rows])
+    rows = wanted.rows.copy()
+    own = np.zeros(len(rows), np.bool_)
+    own[rows >= 0] = predictions.faces[rows[rows >= 0]]
+    rest = np.flatnonzero(~own)
+    rows[rest] = usable.nearest(wanted.videos[rest], wanted.frames[rest])
+    _check_all_there(wanted, rows, listing)
+    distance = predictions.frames[rows[rest]] - wanted.frames[rest]
+    own[rest] = (wanted.rows[rest] < 0) & (distance == 0)
+    _check_once(predictions, usable, rows[own & (wanted.rows < 0)])
     result = attrs.evolve(
-        result,
-        names=np.asarray(names, np.str_),
-        videos=np.asarray(videos, np.str_),
-        frames=frames,
-        faces=result.faces & own,
+        predictions.take(rows), names=wanted.names, videos=wanted.videos, frames=wanted.frames, faces=own
     )
-    unlisted = len(predictions) - len(np.unique(rows[own & result.faces])) if listing is not None else 0
-    return result, Filled(earlier, later, unlisted)
+    later = int((distance > 0).sum())
+    asked = len(np.unique(rows[own]))
+    unlisted = int(predictions.faces.sum()) - asked if listing is not None else 0
+    return result, Filled(earlier=int((~own).sum()) - later, later=later, unlisted=unlisted)
 
 
-def _keys(videos: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """One number by which rows sort by video, then frame."""
-    return np.asarray(videos.astype(np.int64) * (1 << 40) + frames)
-
-
-def _picture(name: str, pictures: Mapping[str, int], predictions: Predictions) -> int:
-    row = pictures.get(name)
-    if row is None or not predictions.faces[row]:
-        what = "has no prediction" if row is None else "has no face"
-        raise DataError(f"picture {name!r} is in the list, but {what}")
-    return row
-
-
-def _wanted(predictions: Predictions, listing: Listing | None) -> tuple[list[str], np.ndarray, list[str]]:
-    """Video ('' for a single picture), frame and name of every row that is wanted."""
+def _wanted(predictions: Predictions, every: VideoFrames, listing: Listing | None) -> _Wanted:
     if listing is None:
-        return predictions.videos.tolist(), predictions.frames, predictions.names.tolist()
+        rows = np.arange(len(predictions))
+        return _Wanted(predictions.names, predictions.videos, predictions.frames, rows)
     if listing.names:
-        return _listed_names(predictions, listing)
-    videos: list[str] = []
-    frames: list[np.ndarray] = []
-    for video, count in listing.videos.items():
-        last = count
-        if last is None:
-            own = predictions.frames[predictions.videos == video]
-            last = int(own.max()) if len(own) else 1
-        videos += [video] * last
-        frames.append(np.arange(1, last + 1))
-    numbers = np.concatenate(frames) if frames else np.zeros(0, np.int64)
-    names = [f"{video}/{frame:05}.jpg" for video, frame in zip(videos, numbers.tolist(), strict=True)]
-    return videos, numbers, names
+        return _listed_pictures(predictions, every, listing.names)
+    lasts = np.zeros(len(every.videos), np.int64)
+    np.maximum.at(lasts, every.codes, every.frames)
+    last = dict(zip(every.videos.tolist(), lasts.tolist(), strict=True))
+    # A video without frames is asked for its first one, which is then told to be missing.
+    counts = [count or max(last.get(video, 0), 1) for video, count in listing.videos.items()]
+    videos = np.repeat(np.array(list(listing.videos), np.str_), np.array(counts, np.int64))
+    frames = np.concatenate([np.zeros(0, np.int64), *(np.arange(1, count + 1) for count in counts)])
+    names = [f"{video}/{frame:05}.jpg" for video, frame in zip(videos.tolist(), frames.tolist(), strict=True)]
+    return _Wanted(np.array(names, np.str_), videos, frames, np.full(len(names), -1))
 
 
-def _listed_names(predictions: Predictions, listing: Listing) -> tuple[list[str], np.ndarray, list[str]]:
-    known = set(predictions.videos.tolist()) - {""}
-    matches = [FRAME.fullmatch(name) for name in listing.names]
-    # A name in a folder that is no video here is a single picture's.
-    videos = [match["video"] if match and match["video"] in known else "" for match in matches]
-    frames = [
-        int(match["frame"]) if match and video else 0 for match, video in zip(matches, videos, strict=True)
-    ]
-    return videos, np.asarray(frames, np.int64), list(listing.names)
+def _listed_pictures(predictions: Predictions, every: VideoFrames, listed: Sequence[str]) -> _Wanted:
+    known = every.numbered()
+    parts = [_video_and_frame(name) for name in listed]
+    names = np.array(listed, np.str_)
+    videos = np.array([video if video in known else "" for video, _ in parts], np.str_)
+    frames = np.where(videos != "", np.array([frame for _, frame in parts], np.int64), 0)
+    rows = np.full(len(names), -1)
+    # A name in a folder that is no video here is a picture's; so is one whose number tells no frame.
+    pictures = np.flatnonzero(frames == 0)
+    rows[pictures] = match_names(predictions, names[pictures])
+    found = np.flatnonzero(rows >= 0)
+    texts = videos.astype(np.promote_types(videos.dtype, predictions.videos.dtype))
+    texts[found], frames[found] = predictions.videos[rows[found]], predictions.frames[rows[found]]
+    return _Wanted(names, texts, frames, rows)
+
+
+def _video_and_frame(name: str) -> tuple[str, int]:
+    match = FRAME.fullmatch(name)
+    return (match["video"], int(match["frame"])) if match else ("", 0)
+
+
+def _check_all_there(wanted: _Wanted, rows: np.ndarray, listing: Listing | None) -> None:
+    """Refuse to go on where nothing can be repeated."""
+    lost = np.flatnonzero(rows < 0)
+    if not len(lost):
+        return
+    listed = ":" if listing is None else " is in the list, but"
+    videos = [video for video in dict.fromkeys(wanted.videos[lost].tolist()) if video]
+    pictures = lost[wanted.videos[lost] == ""].tolist()
+    if videos:
+        first = f"video {videos[0]!r}{listed} no frame of it has a prediction"
+    else:
+        what = "it has no prediction" if wanted.rows[pictures[0]] < 0 else "no face was found in it"
+        first = f"picture {str(wanted.names[pictures[0]])!r}{listed} {what}"
+    others = len(videos) + len(pictures) - 1
+    raise DataError(first + (f" (and {others:,} more like it)" if others else ""))
+
+
+def _check_once(predictions: Predictions, usable: VideoFrames, rows: np.ndarray) -> None:
+    """Refuse to choose between two predictions of a frame."""
+    again = np.intersect1d(usable.twice(), rows)
+    if len(again):
+        frame, video = predictions.frames[again[0]], str(predictions.videos[again[0]])
+        raise DataError(
+            f"predictions: each frame on the list must be there once (got {len(again)} again, "
+            f"as {frame} of {video!r})"
+        )

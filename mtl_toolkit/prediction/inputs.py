@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import attrs
 
 from ..config import load_config
 from ..errors import DataError, UserError, suggestion
@@ -34,13 +36,18 @@ def open_input(
         on_error: what to do about a picture that cannot be read.
 
     Raises:
-        UserError: if there is no such thing, or no plugin reads it.
+        UserError: if there is no such thing, or no plugin reads it, or it is empty.
     """
     facts = DataFacts(stage.heads, stage.preprocessing.read_size, validation=True)
     path = Path(given)
     if path.exists():
-        return path_dataset(path, registry, detector=detector, on_error=on_error).build(facts)
-    return run_dataset(given, run).build(facts)
+        recipe = path_dataset(path, registry, detector=detector, on_error=on_error)
+    else:
+        recipe = adjusted(given, run_dataset(given, run), detector=detector, on_error=on_error)
+    samples = recipe.build(facts)
+    if not len(samples):
+        raise DataError(f"{given}: has no samples")
+    return samples
 
 
 def path_dataset(
@@ -84,3 +91,27 @@ def run_dataset(name: str, run: Path | None) -> Dataset:
             f"{name}: neither a file or folder, nor a dataset of {run / CONFIG}{suggestion(name, datasets)}"
         )
     return datasets[name]
+
+
+def adjusted(
+    name: str,
+    recipe: Dataset,
+    *,
+    detector: Detector | None = None,
+    on_error: Literal["stop", "skip"] = "stop",
+) -> Dataset:
+    """A dataset with what the command line asks for, where it is not the dataset's own way.
+
+    Raises:
+        UserError: if the dataset finds no faces, or has them already.
+    """
+    fields = attrs.fields_dict(type(recipe))
+    changes: dict[str, Any] = {"on_error": on_error} if on_error == "skip" and "on_error" in fields else {}
+    if detector is not None:
+        if "detector" not in fields:
+            raise UserError(f"{name}: takes no detector; dataset {recipe.name!r} has no such key")
+        changes["detector"] = detector
+    try:
+        return attrs.evolve(recipe, **changes)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None

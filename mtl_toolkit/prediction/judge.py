@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -61,6 +62,9 @@ def tune(
         judged: predictions and labels that will not be reported.
         chains: post-processors by task; of each, its variants are tried in turn.
         metrics: by task; a task not named has its head's default metrics.
+
+    Raises:
+        DataError: if a task has no labelled row here.
     """
     best: dict[str, list[PostProcessor]] = {}
     for task, chain in chains.items():
@@ -70,7 +74,7 @@ def tune(
                 (_score(judged, task, [*chosen, variant], metrics), variant) for variant in one.variants()
             ]
             # The first of equal ones: the recipe itself comes first.
-            chosen.append(max(scores, key=lambda pair: pair[0])[1])
+            chosen.append(max(scores, key=lambda pair: -math.inf if math.isnan(pair[0]) else pair[0])[1])
         best[task] = chosen
     return best
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import attrs
 import numpy as np
 
+from ..errors import DataError
 from ..plugin import PostProcessor, Predictions
+from .frames import VideoFrames
 
 
 def smoothed(
@@ -26,7 +28,10 @@ def smoothed(
             if held and held[0].videos[0] != part.videos[0]:
                 yield postprocessed(joined(held), postprocess)
                 held = []
-            held.append(part)
+            if part.videos[0]:
+                held.append(part)
+            else:
+                yield part
     if held:
         yield postprocessed(joined(held), postprocess)
 
@@ -34,18 +39,24 @@ def smoothed(
 def postprocessed(
     predictions: Predictions, postprocess: Mapping[str, Sequence[PostProcessor]]
 ) -> Predictions:
-    """Apply post-processors to predictions of one or more videos, each by itself."""
+    """Apply post-processors to predictions of one or more videos, each by itself.
+
+    Rows of no video, or without a number in their video, stay as they are.
+
+    Raises:
+        DataError: if a frame is there twice.
+    """
+    found = VideoFrames.of(predictions)
+    again = found.twice()
+    if len(again):
+        frame, video = predictions.frames[again[0]], str(predictions.videos[again[0]])
+        raise DataError(f"post-processing needs each frame once (got frame {frame} of video {video!r} twice)")
     values = dict(predictions.values)
-    videos = predictions.videos
-    order = np.lexsort((predictions.frames, videos))
-    bounds = [0, *(np.flatnonzero(videos[order][1:] != videos[order][:-1]) + 1).tolist(), len(order)]
     for task, chain in postprocess.items():
         changed = values[task].copy()
-        for start, stop in itertools.pairwise(bounds):
-            rows = order[start:stop]
-            if len(rows) and videos[rows[0]]:
-                for one in chain:
-                    changed[rows] = one.apply(changed[rows], predictions.frames[rows])
+        for rows in found.by_video():
+            for one in chain:
+                changed[rows] = one.apply(changed[rows], predictions.frames[rows])
         values[task] = changed
     return attrs.evolve(predictions, values=values)
 
