@@ -378,12 +378,13 @@ def test_a_truncated_file(path, share):
     assert refused(path).startswith("cannot be read as a file of features: ")
 
 
-@pytest.mark.parametrize("name", ["sample", "present", "features", "features/va"])
+@pytest.mark.parametrize("name", ["sample", "present", "features", "features/va", "videos/start", "id"])
 def test_a_file_that_lacks_something(path, name):
-    write(path, Frames(ROWS))
+    samples = Frames(ROWS, ("video", "frame") if name == "id" else ())
+    write(path, samples)
     with h5py.File(path, "a") as file:
         del file[name]
-    assert name.split("/")[-1] in refused(path)
+    assert name.split("/")[-1] in refused(path, samples=samples)
 
 
 DAMAGED = [(name, None) for name in ("tasks", "parts", "origin", "source")]

@@ -322,3 +322,16 @@ def test_signals_to_the_whole_process_group_do_not_end_the_loader_processes():
     assert len(list(batches)) == 39
     assert worker.is_running()
     loader.close()
+
+
+def test_a_cache_reads_neighbours_together_and_each_sample_once():
+    samples, plain = Files(200, bad=[70, 130], on_error="skip"), Files(200)
+    cached = CachedSamples(samples)
+    for wanted in ([3], [5, 60, 63], [64], [199, 2]):
+        assert torch.equal(cached.read(wanted), plain.read(wanted))
+    assert all(samples.reads[index] == 1 for index in range(64))
+    with pytest.raises(UnreadableSampleError):
+        cached.read([71, 70])
+    inputs, kept = cached.read_or_skip([129, 130, 131])
+    assert kept.tolist() == [0, 2]
+    assert torch.equal(inputs, plain.read([129, 131]))

@@ -5,10 +5,11 @@ The rows lie video after video, frames in order. `docs/features-format.md` descr
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,7 +142,7 @@ def open_features(path: Path) -> FeatureFile:
     Raises:
         DataError: if it is missing, damaged, of another format or of a newer version.
     """
-    try:
+    with _reading(path):
         with h5py.File(path, "r") as file:
             _check_format(path, file)
             tasks, names, origin = (json.loads(file.attrs[key]) for key in ("tasks", "parts", "origin"))
@@ -151,19 +152,17 @@ def open_features(path: Path) -> FeatureFile:
         parts, present = map_features(path)
         _check_layout(layout)
         return FeatureFile(layout, _rows_of(sample, present, parts), parts, origin)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())  # some of HDF5's have two lines
-        raise DataError(f"{path}: cannot be read as a file of features: {reason}") from error
 
 
 def other_dataset(path: Path, samples: Samples) -> str | None:
     """In what a dataset is not the one that a file of features was made of; None if it seems to be.
 
     Videos and frame numbers are compared; where there are none, the names of the first and the last sample.
+
+    Raises:
+        DataError: if the file is damaged.
     """
-    with h5py.File(path, "r") as file:
+    with _reading(path), h5py.File(path, "r") as file:
         sample = file["sample"][()]
         if len(sample) != len(samples):
             return f"has features of {len(sample):,} samples (the dataset has {len(samples):,})"
@@ -171,7 +170,7 @@ def other_dataset(path: Path, samples: Samples) -> str | None:
         videos, frames = column_bytes(samples, "video"), samples.column("frame")
         if "videos/name" in file and videos is not None:
             pairs["video"] = file["videos/name"][()], videos[sample[file["videos/start"][:-1]]]
-        if "frame" in file and frames is not None:
+        if "frame" in file and frames is not None and frames.dtype.kind in "iu":
             pairs["frame"] = file["frame"][()], frames[sample]
         if not pairs and len(sample):
             ends = sample[[0, -1]].tolist()
@@ -190,6 +189,18 @@ def stored_labels(path: Path) -> dict[str, Labels]:
             task: Labels(group["values"][()], group["valid"][()])
             for task, group in file.get("labels", {}).items()
         }
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a missing or damaged file leads to into one line for the user."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())  # some of HDF5's have two lines
+        raise DataError(f"{path}: cannot be read as a file of features: {reason}") from error
 
 
 def _check_format(path: Path, file: h5py.File) -> None:
