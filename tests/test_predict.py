@@ -629,9 +629,8 @@ class TestCommand:
             earlier, later = earlier + (nearest < number), later + (nearest > number)
         listed = sum(row["video"] in videos and int(row["frame"]) <= 25 for row in plain)
         assert said[0] == (
-            f"{earlier + later} rows without a prediction of their own: "
-            f"{earlier} repeat the nearest earlier frame"
-            + (f", {later} at a video's start the nearest later one" if later else "")
+            f"{earlier + later} rows filled from other frames: {earlier} from the nearest earlier one"
+            + (f", {later} at a video's start from the nearest later one" if later else "")
         )
         assert said[1:] == [
             f"{len(plain) - listed} predictions left out: not on the list",
@@ -678,7 +677,7 @@ class TestFiles:
     @pytest.mark.parametrize("stage", ["run/cnn", "run/gru"])
     def test_skipped_pictures_have_rows_without_values(self, mtl, stage):
         said, rows = written(mtl, stage, "a.clips", "--on-error", "skip")
-        assert said[:-1] == ["1 row without values: no face was found, or they cannot be read"]
+        assert said[:-1] == ["1 row without values: no face was found, or the picture cannot be read"]
         assert [row["face"] for row in rows] == ["1", "1", "0", "1"]
         assert {rows[2][column] for column in COLUMNS[4:]} == {""}
         assert "" not in {rows[3][column] for column in COLUMNS[4:]}
@@ -706,7 +705,7 @@ class TestFiles:
         code, output, _ = mtl("predict", "run/cnn", "a.clips", "-o", "out.txt", *options)
         assert code == 0
         assert output.splitlines() == [
-            "1 row without a prediction of their own: 1 repeat the nearest earlier frame",
+            "1 row filled from other frames: 1 from the nearest earlier one",
             "out.txt: 4 rows, predicted by cnn",
         ]
         lines = Path("out.txt").read_text().splitlines()

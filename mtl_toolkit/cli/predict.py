@@ -146,14 +146,16 @@ def write_blocks(
                 file.write(block)
                 rows, blank = rows + len(block), blank + int((~block.faces).sum())
         if blank:
-            lines.append(f"{_count(blank, 'row')} without values: no face was found, or they cannot be read")
+            lines.append(
+                f"{_count(blank, 'row')} without values: no face was found, or the picture cannot be read"
+            )
         return [*lines, f"{output}: {_count(rows, 'row')}"]
     predictions, filled = fill(joined(list(blocks)), wanted)
     if filled.earlier or filled.later:
         lines.append(
-            f"{_count(filled.earlier + filled.later, 'row')} without a prediction of their own: "
-            f"{filled.earlier:,} repeat the nearest earlier frame"
-            + (f", {filled.later:,} at a video's start the nearest later one" if filled.later else "")
+            f"{_count(filled.earlier + filled.later, 'row')} filled from other frames: "
+            f"{filled.earlier:,} from the nearest earlier one"
+            + (f", {filled.later:,} at a video's start from the nearest later one" if filled.later else "")
         )
     if filled.unlisted:
         lines.append(f"{_count(filled.unlisted, 'prediction')} left out: not on the list")

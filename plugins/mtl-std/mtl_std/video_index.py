@@ -57,10 +57,10 @@ def load_av() -> Any:
     try:
         import av
     except ImportError:
-        raise ConfigError("dataset 'videos' needs PyAV: pip install 'av>=17'") from None
+        raise ConfigError("dataset 'video-files' needs PyAV: pip install 'av>=17'") from None
     if int(av.__version__.partition(".")[0]) < OLDEST:
         raise ConfigError(
-            f"dataset 'videos' needs PyAV {OLDEST} or newer (got {av.__version__}): pip install 'av>=17'"
+            f"dataset 'video-files' needs PyAV {OLDEST} or newer (got {av.__version__}): pip install 'av>=17'"
         )
     return av
 

@@ -36,7 +36,7 @@ SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", "
 class Videos(Dataset):
     """The frames of video files, decoded as they are read; needs PyAV."""
 
-    name: ClassVar[str] = "videos"
+    name: ClassVar[str] = "video-files"
     files: tuple[Path, ...] = attrs.field(
         validator=[not_empty(), unique()], metadata={"doc": "the video files"}
     )

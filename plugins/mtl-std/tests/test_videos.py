@@ -429,7 +429,7 @@ def test_without_pyav_the_package_is_named(
         monkeypatch.setitem(sys.modules, "av", None)
     else:
         monkeypatch.setattr(av, "__version__", version)
-    with pytest.raises(ConfigError, match=r"dataset 'videos' needs PyAV.*: pip install 'av>=17'$"):
+    with pytest.raises(ConfigError, match=r"dataset 'video-files' needs PyAV.*: pip install 'av>=17'$"):
         build(video)
 
 
