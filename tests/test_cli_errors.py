@@ -70,13 +70,13 @@ class TestUsage:
     def test_no_command_shows_the_help(self, refused):
         lines = refused("")
         assert lines[0] == "Usage: mtl [OPTIONS] COMMAND [ARGS]..."
-        assert "  run      Train the stages of a configuration." in lines
+        assert "  run         Train the stages of a configuration." in lines
 
     @pytest.mark.parametrize(
         ("command", "line"),
         [
             ("rnu", "Error: no such command 'rnu'; did you mean 'run'?"),
-            ("train", "Error: no such command 'train'; there are: check, data, plugins, run"),
+            ("train", "Error: no such command 'train'; there are: check, data, evaluate, plugins, predict, run, submission"),
             ("run", "Error: Missing argument 'CONFIG'."),
             ("check", "Error: Missing argument 'CONFIG'."),
             ("data preview", "Error: Missing argument 'CONFIG'."),

@@ -40,7 +40,7 @@ def record(epoch, **metrics):
 
 def test_an_epoch_is_a_line_with_rate_and_time_left(tiny, clock):
     screen, written = screen_on(tiny, terminal=False)
-    stage = screen._stage
+    stage = load_config(tiny).config.trainings[0]
     with screen:
         screen.stage_started(stage, Progress())
         for step in range(1, 6):
@@ -85,9 +85,10 @@ def test_a_resumed_stage_does_not_count_what_an_earlier_run_did_as_its_own_speed
 
 def test_only_the_first_of_several_processes_shows_anything(tiny, monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
-    screen = screens.make_screen(load_config(tiny).config)
+    config = load_config(tiny).config
+    screen = screens.make_screen(config)
     with screen:
-        screen.stage_started(screen._stage, Progress())
+        screen.stage_started(config.trainings[0], Progress())
         screen.warn("something")
     assert capsys.readouterr() == ("", "")
 

@@ -92,7 +92,7 @@ def test_a_task_without_a_teacher_keeps_the_whole_weight_of_its_labels(tiny):
 
 def test_only_pictures_are_augmented_not_maps_of_features(tiny):
     loaded = load_config(tiny, overrides=("defaults.augmentation={ brightness = 0.5 }",))
-    prepare = preparation(SimpleNamespace(loaded=loaded, stage=loaded.config.stages[0]))
+    prepare = preparation(SimpleNamespace(loaded=loaded, training=loaded.config.trainings[0]))
     features = torch.rand(2, 3, 7, 7)
     batch = attrs.evolve(Batch.from_tensors(features, {}), noise=torch.rand(2, 16))
     assert prepare(batch) is features
