@@ -76,7 +76,11 @@ class TestUsage:
         ("command", "line"),
         [
             ("rnu", "Error: no such command 'rnu'; did you mean 'run'?"),
-            ("train", "Error: no such command 'train'; there are: check, data, evaluate, plugins, predict, run, submission"),
+            (
+                "train",
+                "Error: no such command 'train'; there are: "
+                "check, data, evaluate, plugins, predict, run, submission",
+            ),
             ("run", "Error: Missing argument 'CONFIG'."),
             ("check", "Error: Missing argument 'CONFIG'."),
             ("data preview", "Error: Missing argument 'CONFIG'."),

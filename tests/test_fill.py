@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mtl_std.regression import Regression
 
 from mtl_toolkit import DataError, Listing, Predictions
-from mtl_toolkit.prediction import Filled, fill
+from mtl_toolkit.prediction import Filled, as_pictures, fill
 
 HEAD = Regression(axes=("x", "y"))
 
@@ -355,3 +355,17 @@ def test_rows_are_what_a_search_through_all_rows_finds(rows, twice, listing):
         later=sum(frame > asked for frame, asked in stand_ins),
         unlisted=0 if listing is None else sum(row.face for row in rows) - len(used),
     )
+
+
+def test_frames_of_video_files_are_called_as_challenges_call_them():
+    found = as_pictures(
+        Predictions(
+            heads={},
+            values={},
+            names=np.array(["clip/00012", "walk/00003.png", "face"]),
+            videos=np.array(["clip", "walk", ""]),
+            frames=np.array([12, 3, 0]),
+            faces=np.ones(3, np.bool_),
+        )
+    )
+    assert found.names.tolist() == ["clip/00012.jpg", "walk/00003.png", "face"]

@@ -134,7 +134,7 @@ def write_blocks(
         What to tell the user; the last line says what was written.
     """
     from ..evaluation import PredictionCsv
-    from ..prediction import fill, joined
+    from ..prediction import as_pictures, fill, joined
 
     lines: list[str] = []
     if writer is None and wanted is None:
@@ -163,7 +163,7 @@ def write_blocks(
         with PredictionCsv(output, predictions.heads) as file:
             file.write(predictions)
         return [*lines, f"{output}: {_count(len(predictions), 'row')}"]
-    files = writer.write(output, predictions)
+    files = writer.write(output, as_pictures(predictions))
     more = f" in {len(files):,} files" if len(files) > 1 else ""
     return [*lines, f"{output}: {_count(len(predictions), 'row')}{more}"]
 

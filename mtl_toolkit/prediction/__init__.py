@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .blocks import outline, predict
-from .fill import Filled, fill
+from .fill import Filled, as_pictures, fill
 from .inputs import adjusted, open_input
 from .listing import parse_listing
 from .smooth import joined, postprocessed
@@ -11,6 +11,7 @@ from .smooth import joined, postprocessed
 __all__ = [
     "Filled",
     "adjusted",
+    "as_pictures",
     "fill",
     "joined",
     "open_input",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import attrs
 import numpy as np
@@ -84,6 +85,17 @@ def fill(predictions: Predictions, listing: Listing | None = None) -> tuple[Pred
     asked = len(np.unique(rows[own]))
     unlisted = int(predictions.faces.sum()) - asked if listing is not None else 0
     return result, Filled(earlier=int((~own).sum()) - later, later=later, unlisted=unlisted)
+
+
+def as_pictures(predictions: Predictions) -> Predictions:
+    """Call the frames of video files as challenges do, `<video>/00001.jpg`; names with a suffix stay."""
+    names = [
+        name if not video or PurePosixPath(name).suffix else f"{video}/{frame:05}.jpg"
+        for name, video, frame in zip(
+            predictions.names.tolist(), predictions.videos.tolist(), predictions.frames.tolist(), strict=True
+        )
+    ]
+    return attrs.evolve(predictions, names=np.array(names, np.str_))
 
 
 def _wanted(predictions: Predictions, every: VideoFrames, listing: Listing | None) -> _Wanted:
