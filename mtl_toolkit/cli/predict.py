@@ -163,7 +163,8 @@ def write_blocks(
         with PredictionCsv(output, predictions.heads) as file:
             file.write(predictions)
         return [*lines, f"{output}: {_count(len(predictions), 'row')}"]
-    files = writer.write(output, as_pictures(predictions))
+    # What is on a list keeps the name that it has there.
+    files = writer.write(output, predictions if wanted else as_pictures(predictions))
     more = f" in {len(files):,} files" if len(files) > 1 else ""
     return [*lines, f"{output}: {_count(len(predictions), 'row')}{more}"]
 
