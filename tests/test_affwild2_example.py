@@ -118,7 +118,7 @@ def faces_with_both_labels(root: Path) -> int:
 def test_check_shows_the_streams_with_what_is_in_the_files(trees, mtl):
     code, text, errors = mtl("check", str(EXAMPLE))
     assert (code, errors) == (0, "")
-    assert text.endswith("abaw-affwild2.toml: 4 stages, ready to run\n")
+    assert text.endswith("abaw-affwild2.toml: 5 stages, ready to run\n")
     lines = [" ".join(line.split()) for line in text.splitlines()]
     root = trees.root
     expressions = len(thinned_expressions(root)) + 28

@@ -33,15 +33,20 @@ def check(
     validation, and missing files. Leaves with 2 if `mtl run` would refuse.
     """
     loaded = load(config, overrides, disabled)
+    from ..config import ExtractStage
     from ..pipeline import DataSource, survey
 
     stages, problems = survey(loaded.config, DataSource(loaded.config))
     console = make_console()
     for group in _alike(stages):
         _print_stages(console, group)
+    for stage in loaded.config.stages:
+        if isinstance(stage, ExtractStage):
+            names = ", ".join(stage.datasets)
+            console.print(f"\n{stage.name}: features of {names}, by {stage.network}", soft_wrap=True)
     if problems:
         raise ConfigError(*problems)
-    console.print(f"{config.name}: {_number(len(stages), 'stage')}, ready to run")
+    console.print(f"{config.name}: {_number(len(loaded.config.stages), 'stage')}, ready to run")
 
 
 def make_console() -> Console:
@@ -56,7 +61,8 @@ def _alike(stages: Sequence[StageData]) -> list[list[StageData]]:
     """Stages with the same streams and validation are shown once."""
     groups: dict[str, list[StageData]] = {}
     for data in stages:
-        groups.setdefault(repr((data.streams, data.validation)), []).append(data)
+        key = (data.streams, data.validation, data.steps, data.stage.features, data.stage.windows)
+        groups.setdefault(repr(key), []).append(data)
     return list(groups.values())
 
 
