@@ -69,10 +69,18 @@ class Normalise(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[rows, channels, height, width] to the same, normalised."""
-        if inputs.dtype == torch.uint8:
-            # In place, on the copy: torch's addcmul takes several times as long over a broadcast scale.
-            return inputs.to(self.mean.dtype).mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
-        return (inputs - self.mean) / self.std
+        if inputs.dtype != torch.uint8:
+            return (inputs - self.mean) / self.std
+        scale, shift = 1 / (255 * self.std), self.mean / self.std
+        # In place, on the copy: torch's addcmul takes several times as long over a broadcast scale.
+        if not inputs.is_contiguous(memory_format=torch.channels_last):
+            return inputs.to(self.mean.dtype).mul_(scale).sub_(shift)
+        # The colours of a pixel lie together; whole lines at a time take less than half as long.
+        rows, channels, height, width = inputs.shape
+        lines = inputs.permute(0, 2, 3, 1).to(self.mean.dtype).contiguous()
+        scale, shift = (one.reshape(-1).repeat(width) for one in (scale, shift))
+        lines.view(rows, height, width * channels).mul_(scale).sub_(shift)
+        return lines.permute(0, 3, 1, 2)
 
 
 class FeatureTrunk(nn.Module):

@@ -307,3 +307,24 @@ def test_bf16_autocast_gives_the_same_windows_but_for_rounding(tiny, kind, windo
         values = found[task].values.float()
         assert not torch.equal(values, expected[task].values)
         torch.testing.assert_close(values, expected[task].values, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(3, 3, 5, 4), (1, 3, 1, 1), (2, 3, 1, 6), (0, 3, 4, 4)])
+def test_pictures_are_normalised_alike_in_either_memory_format(shape, layout):
+    pictures = torch.randint(0, 256, shape, dtype=torch.uint8).contiguous(memory_format=layout)
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.3, 0.4])
+    wanted = (pictures.double() / 255 - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
+    kept = pictures.clone()
+    found = Normalise(mean.tolist(), std.tolist())(pictures)
+    torch.testing.assert_close(found.double(), wanted.double(), atol=1e-5, rtol=1e-5)
+    assert torch.equal(pictures, kept)
+    assert found.shape == pictures.shape
+    assert not found.numel() or found.is_contiguous(memory_format=layout)
+
+
+def test_a_single_picture_and_other_numbers_of_channels_are_normalised():
+    picture = torch.randint(0, 256, (3, 4, 5), dtype=torch.uint8)
+    assert Normalise([0.5] * 3, [0.5] * 3)(picture).shape == (3, 4, 5)
+    grey = torch.full((2, 1, 4, 5), 255, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(Normalise([0.5], [0.5])(grey), torch.ones(2, 1, 4, 5))

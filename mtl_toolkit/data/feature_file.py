@@ -17,7 +17,6 @@ import attrs
 import h5py
 import numpy as np
 
-from ..batch import Labels
 from ..errors import DataError
 from ..samples import Samples
 from .samples import column_bytes
@@ -180,15 +179,6 @@ def other_dataset(path: Path, samples: Samples) -> str | None:
             known, found = (_text(column[place]) for column in (theirs, ours))
             return f"has features of other {what}s: of {known} where the dataset has {found}"
     return None
-
-
-def stored_labels(path: Path) -> dict[str, Labels]:
-    """The labels in a file of features, in the order of its rows, by task."""
-    with h5py.File(path, "r") as file:
-        return {
-            task: Labels(group["values"][()], group["valid"][()])
-            for task, group in file.get("labels", {}).items()
-        }
 
 
 @contextlib.contextmanager
