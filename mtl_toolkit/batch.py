@@ -154,6 +154,10 @@ class Batch:
         start = sum(self.sizes[:stream])
         return slice(start, start + self.sizes[stream])
 
+    def places_read(self, asked: int) -> np.ndarray:
+        """The places, among the samples that were asked for, of those that are rows here: int64 [rows]."""
+        return np.arange(asked) if self.rows_read is None else np.asarray(self.rows_read, np.int64)
+
     def to(self, device: torch.device | str) -> Batch:
         """Copy the tensors to a device, without waiting where the memory is pinned."""
 

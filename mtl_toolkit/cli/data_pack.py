@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .datasets import choose
 from .options import config_options
+from .stopping import Stopped, stop_on_signals
 
 if TYPE_CHECKING:
     from ..plugin import Dataset
@@ -121,26 +118,3 @@ def origin(recipe: Dataset) -> dict[str, Any]:
     from ..config import plain
 
     return {key: value for key, value in plain(recipe).items() if key not in ("cache", "on_error")}
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal asked to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Raise `Stopped` at Ctrl-C and at a request to terminate."""
-
-    def handler(number: int, _frame: FrameType | None) -> NoReturn:
-        raise Stopped(number)
-
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..errors import UserError, suggestion
-from .trained import StageAt, choose_device, find_stage, loader_processes, parse_plugin
+from .trained import StageAt, autocast, choose_device, counted, find_stage, loader_processes, parse_plugin
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -132,7 +132,6 @@ def judged(job: Job, name: str) -> Judged:
     from ..prediction import joined
     from ..prediction import predict as run_stage
     from ..prediction.judge import by_name, in_order
-    from .predict import autocast, counted
     from .sample_bar import SampleBar
 
     samples = open_dataset(job, name)
@@ -157,12 +156,12 @@ def judged(job: Job, name: str) -> Judged:
 
 def open_dataset(job: Job, name: str) -> Samples:
     """A dataset, with the features that the run has of it where the stage reads features."""
-    from ..config import Stage
     from ..data import FeatureSamples
     from ..errors import DataError
-    from ..pipeline.data import feature_file
+    from ..pipeline.data import DataSource, feature_file
     from ..plugin import DataFacts
     from ..prediction import adjusted
+    from ..rundir import RunDirectory
 
     recipe = job.config.datasets[name]
     if job.options["on_error"] == "skip":
@@ -173,8 +172,9 @@ def open_dataset(job: Job, name: str) -> Samples:
     except DataError as error:
         raise DataError(*(f"datasets.{name}: {problem}" for problem in error.problems)) from error
     if job.stage is not None and job.stage.network is not None and job.place is not None and job.place.run:
-        own = [one for one in job.config.stages if isinstance(one, Stage) and one.name == job.place.name]
-        folder = job.place.run / str(own[0].features) if own else job.place.path
-        if (folder / feature_file(name)).is_file():
-            return FeatureSamples(samples, folder / feature_file(name))
+        source = DataSource(job.config, RunDirectory(job.place.run))
+        for stage in job.config.trainings:
+            folder = source.features_folder(stage) if stage.name == job.place.name else None
+            if folder is not None and (folder / feature_file(name)).is_file():
+                return FeatureSamples(samples, folder / feature_file(name))
     return samples

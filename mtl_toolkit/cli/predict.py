@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import UserError
-from .data_pack import Stopped, stop_on_signals
+from .stopping import Stopped, stop_on_signals
 from .trained import (
+    autocast,
     choose_device,
+    counted,
     find_stage,
     loader_processes,
     parse_plugin,
@@ -23,7 +25,6 @@ from .trained import (
 
 if TYPE_CHECKING:
     from ..plugin import Listing, Predictions, Writer
-    from .sample_bar import SampleBar
 
 
 @click.command()
@@ -142,7 +143,7 @@ def write_blocks(
         blocks = iter(blocks)
         first = next(blocks)
         with PredictionCsv(output, first.heads) as file:
-            for block in prefixed(first, blocks):
+            for block in itertools.chain([first], blocks):
                 file.write(block)
                 rows, blank = rows + len(block), blank + int((~block.faces).sum())
         if blank:
@@ -171,27 +172,3 @@ def write_blocks(
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def prefixed(first: Predictions, rest: Iterable[Predictions]) -> Iterator[Predictions]:
-    """The first block, then the rest."""
-    yield first
-    yield from rest
-
-
-def counted(blocks: Iterable[Predictions], bar: SampleBar) -> Iterator[Predictions]:
-    """Move the bar as blocks go by."""
-    done = 0
-    bar(done)
-    for block in blocks:
-        done += len(block)
-        bar(done)
-        yield block
-
-
-def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[object]:
-    """The precision in which the network runs."""
-    import torch
-
-    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return torch.autocast(device, kinds[precision]) if precision in kinds else contextlib.nullcontext()

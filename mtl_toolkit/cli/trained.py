@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,8 +17,9 @@ from ..errors import ConfigError, UserError, suggestion
 if TYPE_CHECKING:
     import torch
 
-    from ..plugin import Head, PostProcessor, Recipe, Writer
+    from ..plugin import Head, PostProcessor, Predictions, Recipe, Writer
     from ..registry import Registry
+    from .sample_bar import SampleBar
 
 R = TypeVar("R", bound="Recipe")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -206,3 +208,21 @@ def loader_processes(workers: int | None, device: torch.device) -> int:
     from ..data import allowed_cores
 
     return workers if workers is not None else 0 if device.type == "cpu" else min(4, allowed_cores())
+
+
+def counted(blocks: Iterable[Predictions], bar: SampleBar) -> Iterator[Predictions]:
+    """Move the bar as blocks go by."""
+    done = 0
+    bar(done)
+    for block in blocks:
+        done += len(block)
+        bar(done)
+        yield block
+
+
+def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[object]:
+    """The precision in which the network runs."""
+    import torch
+
+    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return torch.autocast(device, kinds[precision]) if precision in kinds else contextlib.nullcontext()

@@ -8,7 +8,7 @@ from .inspect import Coverage, FeedSummary, Overlap, find_overlap, fingerprint, 
 from .loader import StreamLoader, allowed_cores, collate
 from .samples import CachedSamples, ConcatSamples, TensorSamples, column_bytes
 from .streams import LiveStream, SequentialPlan, TrainPlan, epoch_steps
-from .windows import WindowTable, covering_windows, training_windows, video_numbers
+from .windows import WindowTable, covering_windows, frame_numbers, training_windows, video_numbers
 
 __all__ = [
     "CachedSamples",
@@ -35,6 +35,7 @@ __all__ = [
     "epoch_steps",
     "find_overlap",
     "fingerprint",
+    "frame_numbers",
     "map_features",
     "open_features",
     "summarise",

@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import DataError
 from ..samples import Samples
 from .samples import column_bytes
-from .windows import video_numbers
+from .windows import frame_numbers, video_numbers
 
 FORMAT, VERSION = "mtl-toolkit features", 1
 
@@ -79,8 +79,8 @@ class FeatureFile:
 
 def video_order(samples: Samples) -> np.ndarray:
     """The samples by video and frame, as far as the dataset knows them: int64 [samples]."""
-    videos, frames = video_numbers(samples), samples.column("frame")
-    if videos is None or frames is None or frames.dtype.kind not in "iu":
+    videos, frames = video_numbers(samples), frame_numbers(samples)
+    if videos is None or frames is None:
         return np.arange(len(samples))
     return np.lexsort((frames, videos))
 
@@ -166,10 +166,10 @@ def other_dataset(path: Path, samples: Samples) -> str | None:
         if len(sample) != len(samples):
             return f"has features of {len(sample):,} samples (the dataset has {len(samples):,})"
         pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        videos, frames = column_bytes(samples, "video"), samples.column("frame")
+        videos, frames = column_bytes(samples, "video"), frame_numbers(samples)
         if "videos/name" in file and videos is not None:
             pairs["video"] = file["videos/name"][()], videos[sample[file["videos/start"][:-1]]]
-        if "frame" in file and frames is not None and frames.dtype.kind in "iu":
+        if "frame" in file and frames is not None:
             pairs["frame"] = file["frame"][()], frames[sample]
         if not pairs and len(sample):
             ends = sample[[0, -1]].tolist()
@@ -252,11 +252,11 @@ def _take_room(path: Path) -> None:
 
 
 def _write_videos(file: h5py.File, samples: Samples, order: np.ndarray) -> None:
-    videos, names, frames = video_numbers(samples), column_bytes(samples, "video"), samples.column("frame")
+    videos, names, frames = video_numbers(samples), column_bytes(samples, "video"), frame_numbers(samples)
     ids = np.array([samples.id(int(row)).encode() for row in order], np.bytes_)
     file["id"] = ids.astype(h5py.string_dtype("utf-8", max(ids.itemsize, 1)))
-    if frames is not None and frames.dtype.kind in "iu":
-        file["frame"] = frames[order].astype(np.int64)
+    if frames is not None:
+        file["frame"] = frames[order]
     if videos is not None and names is not None and len(order):
         starts = np.flatnonzero(np.concatenate([[True], np.diff(videos[order]) != 0]))
         first = names[order[starts]]

@@ -100,12 +100,12 @@ def frame_runs(samples: Samples, step: int = 1) -> tuple[np.ndarray, list[tuple[
     Raises:
         DataError: if a column is missing, or a frame is there twice.
     """
-    videos, frames = video_numbers(samples), samples.column("frame")
-    if videos is None or frames is None or frames.dtype.kind not in "iu":
+    videos, frames = video_numbers(samples), frame_numbers(samples)
+    if videos is None or frames is None:
         missing = "video" if videos is None else "frame"
         raise DataError(f"windows need to know each sample's video and frame; the dataset has no {missing!r}")
     order = np.lexsort((frames, videos))
-    video, frame = videos[order], frames[order].astype(np.int64)
+    video, frame = videos[order], frames[order]
     same, distance = video[1:] == video[:-1], np.diff(frame)
     for place in np.flatnonzero(same & (distance == 0) & (video[1:] >= 0))[:1]:
         one, other = int(order[place]), int(order[place + 1])
@@ -114,6 +114,12 @@ def frame_runs(samples: Samples, step: int = 1) -> tuple[np.ndarray, list[tuple[
     ends = np.flatnonzero(~same | (distance > step) | (video[1:] < 0)) + 1
     bounds = [0, *ends.tolist(), len(order)]
     return order, list(itertools.pairwise(bounds)) if len(order) else []
+
+
+def frame_numbers(samples: Samples) -> np.ndarray | None:
+    """The number of each row's frame: int64 [rows]; None where the dataset has none."""
+    frames = samples.column("frame")
+    return None if frames is None or frames.dtype.kind not in "iu" else frames.astype(np.int64, copy=False)
 
 
 def video_numbers(samples: Samples) -> np.ndarray | None:

@@ -209,14 +209,11 @@ class Extraction:
                 rows = self._forward(batch.inputs) if len(batch) else torch.zeros(0, self.layout.width)
                 if waiting is not None:
                     yield waiting[0], waiting[1], waiting[2].cpu().numpy()
-                waiting = positions, self._kept(batch.rows_read, len(wanted)), rows
+                waiting = positions, batch.places_read(len(wanted)), rows
             if waiting is not None:
                 yield waiting[0], waiting[1], waiting[2].cpu().numpy()
         finally:
             loader.close()
-
-    def _kept(self, read: tuple[int, ...] | None, wanted: int) -> np.ndarray:
-        return np.arange(wanted) if read is None else np.asarray(read, np.int64)
 
     @torch.no_grad()
     def _forward(self, pictures: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from ..data import (
     WindowTable,
     column_bytes,
     covering_windows,
+    frame_numbers,
     video_order,
 )
 from ..pipeline import TrainedStage
@@ -65,13 +66,14 @@ def _blocks(
 ) -> Iterator[Predictions]:
     table, items, size = _items(stage, samples, batch_size)
     stream = LiveStream("", "", samples, lambda _: items, size, table)
-    loader = StreamLoader(SequentialPlan(stream, items=items), {}, workers=workers, keep_workers=False)
+    plan, pin = SequentialPlan(stream, items=items), device.type == "cuda"
+    loader = StreamLoader(plan, {}, workers=workers, pin_memory=pin, keep_workers=False)
     facts = _Facts.of(samples)
     try:
         for step, batch in enumerate(loader.epoch(0)):
             wanted = items[step * size : (step + 1) * size]
             rows, lengths = stream.rows(wanted)
-            read = np.arange(len(rows)) if batch.rows_read is None else np.asarray(batch.rows_read, np.int64)
+            read = batch.places_read(len(rows))
             windows = None if table is None else _cut(facts.frames[rows], lengths, read, stage)
             yield _block(stage, batch, windows, device, facts, rows, read)
     finally:
@@ -113,12 +115,11 @@ class _Facts:
 
     @classmethod
     def of(cls, samples: Samples) -> _Facts:
-        videos, frames = column_bytes(samples, "video"), samples.column("frame")
-        known = frames is not None and frames.dtype.kind in "iu"
+        videos, frames = column_bytes(samples, "video"), frame_numbers(samples)
         return cls(
             samples,
             np.zeros(len(samples), "S1") if videos is None else videos,
-            frames.astype(np.int64) if known and frames is not None else np.zeros(len(samples), np.int64),
+            np.zeros(len(samples), np.int64) if frames is None else frames,
         )
 
     def named(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -90,7 +90,7 @@ def fill(predictions: Predictions, listing: Listing | None = None) -> tuple[Pred
 def as_pictures(predictions: Predictions) -> Predictions:
     """Call the frames of video files as challenges do, `<video>/00001.jpg`; names with a suffix stay."""
     names = [
-        name if not video or PurePosixPath(name).suffix else f"{video}/{frame:05}.jpg"
+        name if not video or PurePosixPath(name).suffix else _picture(video, frame)
         for name, video, frame in zip(
             predictions.names.tolist(), predictions.videos.tolist(), predictions.frames.tolist(), strict=True
         )
@@ -111,7 +111,7 @@ def _wanted(predictions: Predictions, every: VideoFrames, listing: Listing | Non
     counts = [count or max(last.get(video, 0), 1) for video, count in listing.videos.items()]
     videos = np.repeat(np.array(list(listing.videos), np.str_), np.array(counts, np.int64))
     frames = np.concatenate([np.zeros(0, np.int64), *(np.arange(1, count + 1) for count in counts)])
-    names = [f"{video}/{frame:05}.jpg" for video, frame in zip(videos.tolist(), frames.tolist(), strict=True)]
+    names = [_picture(video, frame) for video, frame in zip(videos.tolist(), frames.tolist(), strict=True)]
     return _Wanted(np.array(names, np.str_), videos, frames, np.full(len(names), -1))
 
 
@@ -129,6 +129,10 @@ def _listed_pictures(predictions: Predictions, every: VideoFrames, listed: Seque
     texts = videos.astype(np.promote_types(videos.dtype, predictions.videos.dtype))
     texts[found], frames[found] = predictions.videos[rows[found]], predictions.frames[rows[found]]
     return _Wanted(names, texts, frames, rows)
+
+
+def _picture(video: str, frame: int) -> str:
+    return f"{video}/{frame:05}.jpg"
 
 
 def _video_and_frame(name: str) -> tuple[str, int]:

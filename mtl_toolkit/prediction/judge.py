@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from ..batch import Labels
-from ..data import column_bytes, video_order
+from ..data import column_bytes, frame_numbers, video_order
 from ..evaluation import align, score
 from ..plugin import Metric, PostProcessor, Predictions
 from ..samples import Samples
@@ -43,11 +43,10 @@ def by_name(predictions: Predictions, samples: Samples) -> Judged:
     Raises:
         DataError: if a frame is predicted twice.
     """
-    frames = samples.column("frame")
     found = align(
         predictions,
         column_bytes(samples, "video"),
-        frames if frames is not None and frames.dtype.kind in "iu" else None,
+        frame_numbers(samples),
         np.array([samples.id(row) for row in range(len(samples))], np.str_),
     )
     return Judged(found.apply(predictions), samples.labels())
