@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..batch import Labels
 from ..errors import DataError, UnreadableSampleError
 from ..samples import Samples
 from .feature_file import FeatureFile, FeatureLayout, open_features, other_dataset
+from .samples import DerivedSamples
 
 
-class FeatureSamples(Samples):
+class FeatureSamples(DerivedSamples):
     """A dataset whose inputs are read from a file of features.
 
     Args:
@@ -25,12 +25,9 @@ class FeatureSamples(Samples):
     """
 
     def __init__(self, source: Samples, path: Path) -> None:
-        self.source = source
+        super().__init__(source)
         self.path = path
         self._file: FeatureFile | None = None
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     @property
     def layout(self) -> FeatureLayout:
@@ -40,10 +37,6 @@ class FeatureSamples(Samples):
             DataError: if the file cannot be read.
         """
         return self._opened().layout
-
-    def labels(self) -> Mapping[str, Labels]:
-        """The labels of the dataset."""
-        return self.source.labels()
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """Features: float32 [len(indices), width]."""
@@ -57,21 +50,9 @@ class FeatureSamples(Samples):
         """Whether it could not be read when features were made, and was passed over."""
         return bool(self._opened().rows[index] < 0)
 
-    def id(self, index: int) -> str:
-        """The sample's name in the dataset."""
-        return self.source.id(index)
-
-    def column(self, name: str) -> np.ndarray | None:
-        """The column of the dataset."""
-        return self.source.column(name)
-
     def problems(self) -> list[str]:
         """None: pictures that are missing were met when features were made."""
         return []
-
-    def counts(self) -> Mapping[str, int]:
-        """What was left out or odd in the dataset."""
-        return self.source.counts()
 
     def _opened(self) -> FeatureFile:
         if self._file is None:

@@ -146,13 +146,11 @@ class ConcatSamples(Samples):
         return self.parts[owner], index - int(self.offsets[owner])
 
 
-class CachedSamples(Samples):
-    """Keeps what has been read, in memory that forked loader processes share."""
+class DerivedSamples(Samples):
+    """A dataset that is as another one, but for its inputs."""
 
     def __init__(self, source: Samples) -> None:
         self.source = source
-        self._store: np.ndarray | None = None
-        self._filled = np.zeros(0, np.bool_)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -160,6 +158,35 @@ class CachedSamples(Samples):
     def labels(self) -> Mapping[str, Labels]:
         """The labels of the source."""
         return self.source.labels()
+
+    def id(self, index: int) -> str:
+        """The sample's name in the source."""
+        return self.source.id(index)
+
+    def skips(self, index: int) -> bool:
+        """Whether the source passes it over."""
+        return self.source.skips(index)
+
+    def column(self, name: str) -> np.ndarray | None:
+        """The column of the source."""
+        return self.source.column(name)
+
+    def problems(self) -> list[str]:
+        """The problems of the source."""
+        return self.source.problems()
+
+    def counts(self) -> Mapping[str, int]:
+        """What was left out or odd in the source."""
+        return self.source.counts()
+
+
+class CachedSamples(DerivedSamples):
+    """Keeps what has been read, in memory that forked loader processes share."""
+
+    def __init__(self, source: Samples) -> None:
+        super().__init__(source)
+        self._store: np.ndarray | None = None
+        self._filled = np.zeros(0, np.bool_)
 
     def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """Read what is not there yet, and take the rest from memory."""
@@ -191,26 +218,6 @@ class CachedSamples(Samples):
         assert self._store is not None
         self._store[samples] = inputs.numpy()
         self._filled[samples] = True
-
-    def id(self, index: int) -> str:
-        """The sample's name in the source."""
-        return self.source.id(index)
-
-    def skips(self, index: int) -> bool:
-        """Whether the source passes it over."""
-        return self.source.skips(index)
-
-    def column(self, name: str) -> np.ndarray | None:
-        """The column of the source."""
-        return self.source.column(name)
-
-    def problems(self) -> list[str]:
-        """The problems of the source."""
-        return self.source.problems()
-
-    def counts(self) -> Mapping[str, int]:
-        """What was left out or odd in the source."""
-        return self.source.counts()
 
     def prepare(self) -> None:
         """Allocate the memory before loader processes are forked, so that they share it."""

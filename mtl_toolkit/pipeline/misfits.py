@@ -60,10 +60,19 @@ def _network_of_features(config: Config, reference: str) -> dict[str, Any]:
         if not has_features(reference):
             raise RunError(f"{reference}: no features there ({NETWORK}/{DESCRIPTION} is missing)")
         return read_description(Path(reference) / NETWORK)
-    network = stages.get(extract.network)
-    if isinstance(network, Stage):
-        return description(config, network)
-    return read_description(find_checkpoint(Path(extract.network)))
+    return _described(config, extract.network)
+
+
+def _described(config: Config, reference: str) -> dict[str, Any]:
+    """The description of a network: of a stage here that trains, or of a checkpoint.
+
+    Raises:
+        UserError: if there is none.
+    """
+    for stage in config.trainings:
+        if stage.name == reference:
+            return description(config, stage)
+    return read_description(find_checkpoint(Path(reference)))
 
 
 def _unfit_features(config: Config, stage: Stage, tasks: Sequence[str]) -> Iterator[str]:
@@ -76,14 +85,8 @@ def _unfit_features(config: Config, stage: Stage, tasks: Sequence[str]) -> Itera
 
 def _unfit_network(config: Config, stage: ExtractStage) -> Iterator[str]:
     """Features are made of single pictures."""
-    stages = {one.name: one for one in config.stages}
-    network = stages.get(stage.network)
     try:
-        theirs = (
-            description(config, network)
-            if isinstance(network, Stage)
-            else read_description(find_checkpoint(Path(stage.network)))
-        )
+        theirs = _described(config, stage.network)
     except UserError as error:
         yield from (f"stages.{stage.name}.network: {problem}" for problem in error.problems)
         return
@@ -96,12 +99,9 @@ def _misfit(
 ) -> list[str]:
     earlier = {one.name: one for one in config.trainings}
     try:
-        if reference in earlier:
-            theirs = description(config, earlier[reference])
-            who = f"{key} {reference!r}"
-        else:
-            folder = find_checkpoint(Path(reference))
-            theirs, who = read_description(folder), f"{key} {folder}"
+        theirs = _described(config, reference)
+        own = reference in earlier
+        who = f"{key} {reference!r}" if own else f"{key} {find_checkpoint(Path(reference))}"
     except UserError as error:
         told = reference in earlier
         return [] if told else [f"stages.{stage.name}.{key}: {problem}" for problem in error.problems]
