@@ -1,59 +1,81 @@
-"""The code and the configurations in the documentation work, and the generated pages are up to date."""
+"""The code, configurations and commands in the documentation work, and the generated pages are up to date."""
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import sys
 import tomllib
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from mtl_toolkit import config_from
+from tests.doc_commands import command_lines, problem_of
+from tests.doc_pages import PAGES, ROOT, Block, blocks_in, blocks_of, named
+from tests.doc_toml import OWN_PLUGIN, problems_of
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]+)(?:#[^)]*)?\)")
+CHECKED = {"python", "toml", "sh", "json", "text"}
+# What else a block may be, and why nothing is done with it.
+UNCHECKED = {
+    "": "an outline of folders and files",
+    "bibtex": "for a reader's own bibliography",
+    "{toctree}": "Sphinx checks it",
+    "{image}": "Sphinx checks it",
+}
+# Pages whose Python needs what the tests of this file have not, with the test that runs it.
+RUN_ELSEWHERE = {"docs/tutorial.md": "tests/test_tutorial.py runs it with the page's commands"}
 
 
-def named(page: Path) -> str:
-    return str(page.relative_to(ROOT))
+def code_pages() -> list[object]:
+    pages = [page for page in PAGES if any(block.language == "python" for block in blocks_of(page))]
+    return [pytest.param(page, id=named(page)) for page in pages if named(page) not in RUN_ELSEWHERE]
 
 
-def blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
-    """The line on which each block of a language starts, and its text."""
-    text = page.read_text(encoding="utf-8")
-    for match in BLOCK.finditer(text):
-        if match[1] == language:
-            yield text.count("\n", 0, match.start()) + 1, match[2]
+def own_plugins(block: Block) -> list[str]:
+    return OWN_PLUGIN.findall(block.page.read_text(encoding="utf-8"))
 
 
-def tables() -> Iterator[object]:
-    for page in PAGES:
-        for line, text in blocks(page, "toml"):
-            yield pytest.param(text, id=f"{named(page)}:{line}")
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_blocks_are_in_languages_that_are_checked(page):
+    """A language that is not must be listed with a reason."""
+    unknown = [str(block) for block in blocks_of(page) if block.language not in CHECKED | set(UNCHECKED)]
+    assert unknown == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page, "python"))], ids=named)
+@pytest.mark.parametrize("page", code_pages())
 def test_python_blocks_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # attrs and pickle look a class's module up by its name.
     module = type(sys)("docs_page")
     monkeypatch.setitem(sys.modules, "docs_page", module)
-    for line, text in blocks(page, "python"):
-        # Empty lines in front, so that a traceback shows the page's own line numbers.
-        exec(compile("\n" * line + text, str(page), "exec"), vars(module))
+    for block in blocks_of(page):
+        if block.language == "python":
+            # Empty lines in front, so that a traceback shows the page's own line numbers.
+            exec(compile("\n" * block.line + block.text, str(page), "exec"), vars(module))
 
 
-@pytest.mark.parametrize("text", list(tables()))
-def test_toml_blocks_can_be_read_and_whole_configurations_are_valid(text, tmp_path, monkeypatch):
+@pytest.mark.parametrize("block", blocks_in("toml"), ids=str)
+def test_toml_blocks_are_valid_once_what_they_lack_is_added(block, tmp_path, monkeypatch):
     monkeypatch.setenv("MTL_DATA", str(tmp_path))
-    tables = tomllib.loads(text)
-    if {"name", "tasks", "datasets", "model", "stages"} <= set(tables):
-        config_from(tables, base=tmp_path)
+    assert problems_of(tomllib.loads(block.text), tmp_path, block.page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("block", blocks_in("sh"), ids=str)
+def test_shell_blocks_have_commands_with_known_arguments(block):
+    lines = list(command_lines(block.text))
+    assert [(line, problem) for line in lines if (problem := problem_of(line, own_plugins(block)))] == []
+
+
+@pytest.mark.parametrize("block", [one for one in blocks_in("text") if "$ " in one.text], ids=str)
+def test_commands_whose_output_is_shown_have_known_arguments(block):
+    lines = list(command_lines(block.text, prompt="$ "))
+    assert [(line, problem) for line in lines if (problem := problem_of(line, own_plugins(block)))] == []
+
+
+def test_json_blocks_can_be_read():
+    for block in blocks_in("json"):
+        json.loads(block.text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
