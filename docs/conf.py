@@ -1,10 +1,13 @@
-"""Sphinx: `pip install sphinx myst-parser furo && sphinx-build -W docs docs/_build`."""
+"""Sphinx: `pip install -r requirements-dev.txt && sphinx-build -W -n docs docs/_build`."""
 
 project = "mtl-toolkit"
 copyright = "The mtl-toolkit developers"  # noqa: A001 - Sphinx's name
 extensions = ["myst_parser"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
+smartquotes = False  # what is typed is what is meant
 html_theme = "furo"
 html_title = "mtl-toolkit"
+html_static_path = ["_static"]
+html_css_files = ["docs.css"]
 exclude_patterns = ["_build"]
