@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     )
     from .evaluation import Evaluation, evaluate
     from .files import replacing_file
-    from .hookspecs import EpochFinished, StageFinished, StageStarted, hookimpl
+    from .hookspecs import EpochFinished, StageFinished, StageStarted, StageStopped, StepsLogged, hookimpl
     from .metrics import FeedMetrics
     from .model import MultiTaskModel, Normalise, Preprocessing, build_model
     from .objective import Losses, Objective, StreamTask
-    from .pipeline import Screen, TrainedStage, build_objective, load_stage, run
+    from .pipeline import ProgressScreen, Screen, TrainedStage, build_objective, load_stage, run
     from .plugin import (
         Architecture,
         Backbone,
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from .prediction import parse_listing, predict
     from .registry import Registry
     from .samples import Samples
-    from .trainer import Feed, Interrupted, Progress, Trainer
+    from .trainer import Feed, Interrupted, Observer, Progress, Trainer
 
 __all__ = [
     "Architecture",
@@ -95,11 +95,13 @@ __all__ = [
     "MultiTaskModel",
     "Normalise",
     "Objective",
+    "Observer",
     "PluginError",
     "PostProcessor",
     "Predictions",
     "Preprocessing",
     "Progress",
+    "ProgressScreen",
     "Recipe",
     "Registry",
     "RunError",
@@ -110,6 +112,8 @@ __all__ = [
     "SequentialPlan",
     "StageFinished",
     "StageStarted",
+    "StageStopped",
+    "StepsLogged",
     "StreamLoader",
     "StreamTask",
     "TeacherLoss",
@@ -163,11 +167,18 @@ _MODULES = {
     ),
     "evaluation": ("Evaluation", "evaluate"),
     "files": ("replacing_file",),
-    "hookspecs": ("EpochFinished", "StageFinished", "StageStarted", "hookimpl"),
+    "hookspecs": (
+        "EpochFinished",
+        "StageFinished",
+        "StageStarted",
+        "StageStopped",
+        "StepsLogged",
+        "hookimpl",
+    ),
     "metrics": ("FeedMetrics",),
     "model": ("MultiTaskModel", "Normalise", "Preprocessing", "build_model"),
     "objective": ("Losses", "Objective", "StreamTask"),
-    "pipeline": ("Screen", "TrainedStage", "build_objective", "load_stage", "run"),
+    "pipeline": ("ProgressScreen", "Screen", "TrainedStage", "build_objective", "load_stage", "run"),
     "plugin": (
         "Architecture",
         "Backbone",
@@ -190,7 +201,7 @@ _MODULES = {
     "prediction": ("parse_listing", "predict"),
     "registry": ("Registry",),
     "samples": ("Samples",),
-    "trainer": ("Feed", "Interrupted", "Progress", "Trainer"),
+    "trainer": ("Feed", "Interrupted", "Observer", "Progress", "Trainer"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

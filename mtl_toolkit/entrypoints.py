@@ -86,11 +86,22 @@ class Failure:
 
 @attrs.frozen(eq=False)
 class Listener:
-    """A lifecycle hook that a distribution implements."""
+    """A lifecycle hook that a distribution implements, or an object that a program hands to `run`.
+
+    Attributes:
+        source: where it comes from; an object has no distribution, only a name.
+        hook: the name of the hook.
+        impl: the function or method.
+    """
 
     source: Source
     hook: str
     impl: pluggy.HookImpl
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"plugin {self.source}" if self.source.distribution else self.source.entry_point
 
     @property
     def doc(self) -> str:
@@ -126,6 +137,30 @@ def unknown_disabled(disable: Sequence[str], sources: Iterable[Source]) -> dict[
         for name in disable
         if disable_key(name) not in known
     }
+
+
+def listeners_of(listener: object, name: str) -> list[Listener]:
+    """The lifecycle hooks of an object with `@hookimpl` methods (or of a module).
+
+    Args:
+        listener: the object.
+        name: what messages call it.
+
+    Raises:
+        PluginError: if it implements no lifecycle hook, or something that is none.
+    """
+    manager = pluggy.PluginManager(hookspecs.GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(listener, name=name)
+    implementations = list(_implementations(manager))
+    problem = _hook_problem(manager, implementations)
+    providers = [hook for hook, _ in implementations if hook in PROVIDERS]
+    if providers:
+        problem = f"a listener hears of stages and brings no plugins: leave out {providers[0]}()"
+    if problem:
+        raise PluginError(f"{name}: {problem}")
+    source = Source("", "", name)
+    return [Listener(source, hook, impl) for hook, impl in implementations if hasattr(hookspecs, hook)]
 
 
 class Loader:
@@ -164,7 +199,7 @@ class Loader:
             self.failures.append(Failure(source, f"{hook}() failed: {reason(error)}", kind))
             return
         for recipe in recipes:
-            problem = _recipe_problem(recipe, kind) or self._taken(recipe, source)
+            problem = recipe_problem(recipe, kind) or self._taken(recipe, source)
             if problem:
                 name = getattr(recipe, "name", None)
                 self.failures.append(
@@ -216,7 +251,7 @@ def _recipes(impl: pluggy.HookImpl, kind: str) -> list[Any]:
     return list({id(recipe): recipe for recipe in result}.values())
 
 
-def _recipe_problem(recipe: Any, kind: str) -> str | None:
+def recipe_problem(recipe: Any, kind: str) -> str | None:
     base = KINDS[kind]
     if not (inspect.isclass(recipe) and issubclass(recipe, base)):
         return f"must return subclasses of {base.__name__} (got {recipe!r})"

@@ -17,6 +17,7 @@ from .entrypoints import (
     Source,
     disable_key,
     find,
+    listeners_of,
     reason,
     unknown_disabled,
 )
@@ -98,6 +99,18 @@ class Registry:
             names.setdefault((plugin.kind, plugin.name), []).append(plugin)
         return [tuple(group) for group in names.values() if len(group) > 1]
 
+    def with_listeners(self, named: Iterable[tuple[str, object]]) -> Registry:
+        """The same plugins, and objects that are told of stages too, after the plugins' own listeners.
+
+        Args:
+            named: what messages call each object, and the object: any with `@hookimpl` methods.
+
+        Raises:
+            PluginError: if one implements no lifecycle hook, or something that is none.
+        """
+        added = [listener for name, one in named for listener in listeners_of(one, name)]
+        return attrs.evolve(self, listeners=(*self.listeners, *added))
+
     def notify(self, hook: str, event: Any) -> list[str]:
         """Tell the listeners of a lifecycle hook; return a line for each that failed."""
         problems = []
@@ -106,7 +119,7 @@ class Registry:
                 try:
                     listener.impl.function(*(event for _ in listener.impl.argnames))
                 except Exception as error:
-                    problems.append(f"plugin {listener.source} failed in {hook}: {reason(error)}")
+                    problems.append(f"{listener.title} failed in {hook}: {reason(error)}")
         return problems
 
     def _unknown(self, kind: str, name: str) -> str:

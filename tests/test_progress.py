@@ -10,10 +10,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from mtl_toolkit import Progress, RunError, load_config
-from mtl_toolkit.cli import progress as screens
-from mtl_toolkit.cli.progress import TerminalScreen, duration
+from mtl_toolkit import Progress, ProgressScreen, RunError, load_config
 from mtl_toolkit.cli.table import report_table
+from mtl_toolkit.pipeline import duration, progress_screen
 from mtl_toolkit.trainer.progress import PendingTerms
 
 
@@ -24,14 +23,15 @@ def clock(monkeypatch):
     class Clock:
         now = 1000.0
 
-    monkeypatch.setattr(screens.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(progress_screen.time, "monotonic", lambda: Clock.now)
     return Clock
 
 
 def screen_on(tiny, *, terminal):
     written = io.StringIO()
     console = Console(file=written, force_terminal=terminal, width=120, markup=False, legacy_windows=False)
-    return TerminalScreen(load_config(tiny).config, console, main=True), written
+    (stage, _) = load_config(tiny).config.trainings
+    return ProgressScreen(console, epochs=stage.epochs, select=stage.select), written
 
 
 def record(epoch, **metrics):
@@ -85,10 +85,8 @@ def test_a_resumed_stage_does_not_count_what_an_earlier_run_did_as_its_own_speed
 
 def test_only_the_first_of_several_processes_shows_anything(tiny, monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
-    config = load_config(tiny).config
-    screen = screens.make_screen(config)
-    with screen:
-        screen.stage_started(config.trainings[0], Progress())
+    with ProgressScreen() as screen:
+        screen.stage_started(load_config(tiny).config.trainings[0], Progress())
         screen.warn("something")
     assert capsys.readouterr() == ("", "")
 

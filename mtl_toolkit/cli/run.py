@@ -35,19 +35,19 @@ def run(
     if device is not None:
         overrides = (*overrides, f'trainer.device="{device}"')
     loaded = load(config, overrides, disabled)
+    from ..pipeline import ProgressScreen
     from ..pipeline import run as run_pipeline
     from ..trainer import Interrupted
-    from .progress import make_screen
     from .table import print_report
 
     output = output or Path("runs") / loaded.config.name
-    with make_screen(loaded.config) as screen, stop_on_signals(screen.warn) as stop:
+    with ProgressScreen() as screen, stop_on_signals(screen.warn) as stop:
         try:
             report = run_pipeline(loaded, output, fresh=fresh, screen=screen, stop=stop)
         except Interrupted as interrupted:
             screen.warn(f"stopped and saved in {output}; the same command goes on from there")
             return 128 + interrupted.signal
-    if screen.main:
+    if not screen.console.quiet:
         print_report(report, output)
     return 0
 

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .progress import duration
+from ..pipeline import duration
 
 
 def print_report(report: Mapping[str, Any], output: Path) -> None:

@@ -59,9 +59,15 @@ class Augmentation:
     """Random changes of training pictures, on whole batches on the device, beside the cut of `model.crop`."""
 
     flip: bool = attrs.field(default=True, metadata=doc("mirror half of the pictures"))
-    brightness: float = attrs.field(default=0.0, validator=between(0, 1), metadata=doc("largest change"))
-    contrast: float = attrs.field(default=0.0, validator=between(0, 1), metadata=doc("largest change"))
-    saturation: float = attrs.field(default=0.0, validator=between(0, 1), metadata=doc("largest change"))
+    brightness: float = attrs.field(
+        default=0.0, validator=between(0, 1), metadata=doc("largest change, as a share")
+    )
+    contrast: float = attrs.field(
+        default=0.0, validator=between(0, 1), metadata=doc("largest change, as a share")
+    )
+    saturation: float = attrs.field(
+        default=0.0, validator=between(0, 1), metadata=doc("largest change, as a share")
+    )
     grey: float = attrs.field(default=0.0, validator=between(0, 1), metadata=doc("share made grey"))
     erase: float = attrs.field(
         default=0.0, validator=between(0, 1), metadata=doc("share that loses a random rectangle")
@@ -245,6 +251,18 @@ AnyStage: TypeAlias = Stage | ExtractStage
 
 
 @attrs.frozen(kw_only=True)
+class Tracker:
+    """An experiment tracker of accelerate by name, with its own options.
+
+    Its name alone, as in `trackers = ["tensorboard"]`, is short for a table with only `type`.
+    """
+
+    extra_keys: ClassVar[str] = "options"
+    type: str = attrs.field(metadata=doc("tensorboard, wandb, mlflow ..."))
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
 class TrainerOptions:
     """What holds for all stages of a run and does not belong to the method."""
 
@@ -266,6 +284,9 @@ class TrainerOptions:
     log_every: int = attrs.field(default=50, validator=at_least(1), metadata=doc("steps between log lines"))
     save_every: int | None = attrs.field(
         default=None, validator=at_least(1), metadata=doc("steps between checkpoints; none: each epoch")
+    )
+    trackers: tuple[Tracker, ...] = attrs.field(
+        default=(), metadata=doc("experiment trackers that losses and metrics go to")
     )
 
 

@@ -28,11 +28,16 @@ def structure(value: Any, kind: Any, converter: cattrs.Converter) -> Any:
 
 
 def structure_table(cls: type[T], value: Any, converter: cattrs.Converter) -> T:
-    """Build an attrs class from a table; keys without a field go to `extra_keys`, if the class names it."""
-    if not isinstance(value, Mapping):
-        raise Problems.one(f"must be a table {{ ... }} (got {shown(value)})")
+    """Build an attrs class from a table; keys without a field go to `extra_keys`, if the class names it.
+
+    A bare string is short for a table with only `type`, where that says what the other keys are for.
+    """
     fields = fields_of(cls)
     extra = getattr(cls, "extra_keys", None)
+    if isinstance(value, str) and extra is not None and "type" in fields:
+        value = {"type": value}
+    if not isinstance(value, Mapping):
+        raise Problems.one(f"must be a table {{ ... }} (got {shown(value)})")
     known = {key: field for key, field in fields.items() if key != extra}
     arguments: dict[str, Any] = {}
     found: list[Found] = []

@@ -2,6 +2,7 @@
 
 from .data import DataSource
 from .load import TrainedStage, load_stage
+from .progress_screen import ProgressScreen, duration
 from .runner import run
 from .screen import Screen
 from .stage import build_objective
@@ -9,10 +10,12 @@ from .survey import StageData, survey
 
 __all__ = [
     "DataSource",
+    "ProgressScreen",
     "Screen",
     "StageData",
     "TrainedStage",
     "build_objective",
+    "duration",
     "load_stage",
     "run",
     "survey",

@@ -26,6 +26,7 @@ from ..samples import Samples
 from ..trainer import Interrupted
 from .data import feature_file
 from .job import StageJob
+from .lifecycle import tell_finished, tell_started, telling_stops
 from .load import TrainedStage, feature_rows, find_checkpoint, keep_network, load_stage, task_features
 from .loading import loader_workers, pins_memory
 
@@ -68,10 +69,13 @@ def extract_stage(job: StageJob, key: str) -> Extracted:
         job.directory.path.mkdir(parents=True, exist_ok=True)
         keep_network(checkpoint, job.directory.path)
     done = Extracted()
-    for name in stage.datasets:
-        size = network.preprocessing.read_size
-        samples = job.source.dataset_once(name, size)
-        Extraction(job, stage, network, name, samples, key).run(done)
+    with telling_stops(job):
+        tell_started(job)
+        for name in stage.datasets:
+            size = network.preprocessing.read_size
+            samples = job.source.dataset_once(name, size)
+            Extraction(job, stage, network, name, samples, key).run(done)
+    tell_finished(job, metrics={}, record=attrs.asdict(done))
     return done
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 from accelerate import Accelerator
@@ -43,3 +44,9 @@ class StageJob:
         """The stage, where it is one that trains."""
         assert isinstance(self.stage, Stage)
         return self.stage
+
+    def notify(self, hook: str, event: Any) -> None:
+        """Tell the lifecycle listeners, on the first process; one that fails is a warning."""
+        if self.accelerator.is_main_process:
+            for problem in self.loaded.registry.notify(hook, event):
+                self.screen.warn(problem)

@@ -10,11 +10,12 @@ import attrs
 
 from ..checkpoint import TrainingState, load_training, load_weights, save_checkpoint
 from ..data import FeatureLayout
-from ..hookspecs import EpochFinished, StageFinished, StageStarted
+from ..hookspecs import EpochFinished, StepsLogged
 from ..registry import versions
 from ..rundir import END
 from ..trainer import Progress, Trainer
 from .job import StageJob
+from .lifecycle import tell_finished, tell_started
 from .load import NETWORK, keep_network
 from .misfits import description
 
@@ -54,10 +55,7 @@ class Recorder:
         progress, job = self.trainer.progress, self.job
         if self.main:
             job.screen.stage_started(job.training, progress)
-            event = StageStarted(
-                self.run, job.stage.name, str(job.directory.path), job.training.epochs, progress.epoch + 1
-            )
-            self._notify("mtl_stage_started", event)
+        tell_started(job, first_epoch=progress.epoch + 1, global_step=self._global_step(progress))
 
     def step_done(self, progress: Progress, steps: int, rows: int) -> None:
         """Show it."""
@@ -65,11 +63,21 @@ class Recorder:
             self.job.screen.step_done(progress, steps, rows)
 
     def log(self, progress: Progress, losses: Mapping[str, float], rates: Mapping[str, float]) -> None:
-        """Add a line to the log."""
+        """Add a line to the log and tell everyone."""
+        line = {"epoch": progress.epoch + 1, "step": progress.step, "losses": losses, "rates": rates}
         if self.main:
-            self.job.directory.log(
-                {"epoch": progress.epoch + 1, "step": progress.step, "losses": losses, "rates": rates}
+            self.job.directory.log(line)
+            self.job.screen.log(progress, losses, rates)
+            event = StepsLogged(
+                run=self.run,
+                stage=self.job.stage.name,
+                epoch=progress.epoch + 1,
+                step=progress.step,
+                global_step=self._global_step(progress),
+                losses=losses,
+                rates=rates,
             )
+            self.job.notify("mtl_steps_logged", event)
 
     def epoch_done(self, progress: Progress, record: Mapping[str, Any]) -> None:
         """Log the epoch and tell everyone."""
@@ -83,8 +91,11 @@ class Recorder:
                 losses=record["losses"],
                 metrics=record["metrics"],
                 seconds=progress.seconds,
+                rates=record["rates"],
+                score=record["score"],
+                global_step=self._global_step(progress),
             )
-            self._notify("mtl_epoch_finished", event)
+            self.job.notify("mtl_epoch_finished", event)
 
     def improved(self, progress: Progress) -> None:
         """Keep the best weights."""
@@ -115,15 +126,16 @@ class Recorder:
         progress, job = self.trainer.progress, self.job
         if self.main:
             job.screen.stage_finished(job.training, progress)
-            event = StageFinished(
-                run=self.run,
-                stage=job.stage.name,
-                directory=str(job.directory.path),
-                best_epoch=progress.best_epoch,
-                metrics=progress.best_metrics,
-                record=attrs.asdict(progress),
-            )
-            self._notify("mtl_stage_finished", event)
+        tell_finished(
+            job,
+            best_epoch=progress.best_epoch,
+            metrics=progress.best_metrics,
+            record=attrs.asdict(progress),
+        )
+
+    def _global_step(self, progress: Progress) -> int:
+        """Steps done in the stage: every epoch has as many."""
+        return progress.epoch * len(self.trainer.loader) + progress.step
 
     def _description(self, epoch: int, metrics: Mapping[str, float]) -> dict[str, Any]:
         config, stage = self.job.loaded.config, self.job.training
@@ -143,7 +155,3 @@ class Recorder:
             features = self.job.source.features_folder(self.job.training)
             assert features is not None
             keep_network(features / NETWORK, folder)
-
-    def _notify(self, hook: str, event: Any) -> None:
-        for problem in self.job.loaded.registry.notify(hook, event):
-            self.job.screen.warn(problem)

@@ -30,9 +30,10 @@ from .load import NETWORK, find_checkpoint
 from .screen import Screen
 from .stage import train_stage
 from .survey import survey
+from .trackers import tracker_listeners
 
 # What a run may change without its stages having to be trained again.
-FREE = ("device", "workers", "log_every", "save_every", "threads")
+FREE = ("device", "workers", "log_every", "save_every", "threads", "trackers")
 
 
 def run(
@@ -42,6 +43,7 @@ def run(
     fresh: Sequence[str] = (),
     screen: Screen | None = None,
     stop: Callable[[], int] = lambda: 0,
+    listeners: Sequence[object] = (),
 ) -> dict[str, Any]:
     """Train the stages of a configuration and write the run directory.
 
@@ -51,15 +53,20 @@ def run(
         fresh: stages to redo, with all that depend on them.
         screen: who shows progress.
         stop: a request to stop: a signal's number, or 0.
+        listeners: objects with methods marked `@hookimpl` that hear of this run's stages, as plugins do.
 
     Returns:
         The report, as in report.json.
 
     Raises:
-        UserError: if the data or the network do not fit, or a stage in the directory was made otherwise.
+        UserError: if the data or the network do not fit, a stage in the directory was made otherwise, or a
+            listener has no lifecycle hook.
         Interrupted: if a stop was asked for, after saving.
     """
     config = loaded.config
+    named = [(f"listener {type(one).__name__}", one) for one in listeners]
+    registry = loaded.registry.with_listeners([*named, *tracker_listeners(config.trainer.trackers)])
+    loaded = attrs.evolve(loaded, registry=registry)
     accelerator = make_accelerator(config.trainer.device, config.trainer.precision)
     screen = screen or Screen()
     directory = RunDirectory(Path(output))

@@ -1,4 +1,4 @@
-"""Who shows a run's progress; this one shows nothing, as in a library."""
+"""Who shows a run's or a trainer's progress; this one shows nothing, as in a library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from ..trainer import Progress
 
 
 class Screen:
-    """Hears of a run's progress; the command line's subclasses show it."""
+    """Hears of a run's progress; subclasses show it.
+
+    It is an observer of `Trainer` too. `run` calls every method but `improved` and `save`, `Trainer` those
+    that are not about stages.
+    """
 
     def stage_started(self, stage: Stage, progress: Progress) -> None:
         """A stage begins, or goes on from `progress`."""
@@ -20,6 +24,15 @@ class Screen:
 
     def step_done(self, progress: Progress, steps: int, rows: int) -> None:
         """A batch is done."""
+
+    def log(self, progress: Progress, losses: Mapping[str, float], rates: Mapping[str, float]) -> None:
+        """The means of the loss terms since the last call."""
+
+    def improved(self, progress: Progress) -> None:
+        """The epoch just done is the best so far."""
+
+    def save(self, progress: Progress) -> None:
+        """A point from which training can go on."""
 
     def epoch_done(self, progress: Progress, record: Mapping[str, Any]) -> None:
         """An epoch is done."""

@@ -19,6 +19,7 @@ from ..seeding import derive_seed
 from ..trainer import Feed, Progress, Schedule, Trainer, make_optimizer
 from .data import dataset_uses, feature_file, feed_heads, loss_names, stage_heads
 from .job import StageJob
+from .lifecycle import telling_stops
 from .load import TrainedStage, find_checkpoint, same_network
 from .loading import loader_workers, pins_memory
 from .recorder import Recorder
@@ -40,9 +41,10 @@ def train_stage(job: StageJob) -> Progress:
         recorder.resume()
     else:
         recorder.start_over()
-    recorder.started()
     try:
-        progress = trainer.fit()
+        with telling_stops(job):
+            recorder.started()
+            progress = trainer.fit()
     finally:
         for loader in (trainer.loader, *(feed.loader for feed in trainer.feeds)):
             loader.close()

@@ -14,6 +14,7 @@ from ..samples import Samples
 from ..trainer import option_problems
 from .data import DataSource, check_picture, loss_names, stage_heads
 from .misfits import has_features, misfit_networks
+from .trackers import tracker_problems
 
 
 @attrs.frozen(eq=False)
@@ -167,9 +168,12 @@ def _unfit(where: str, recipes: Sequence[Any], facts: Any) -> Iterator[str]:
 
 
 def option_lines(config: Config) -> list[str]:
-    """Optimizers and schedulers that torch does not have, and options that they do not take."""
+    """Trackers, optimizers and schedulers that are not to be had, and options that they do not take."""
     return [
-        f"stages.{stage.name}.{key}: {message}"
-        for stage in config.trainings
-        for key, message in option_problems(stage)
+        *tracker_problems(config.trainer.trackers),
+        *(
+            f"stages.{stage.name}.{key}: {message}"
+            for stage in config.trainings
+            for key, message in option_problems(stage)
+        ),
     ]

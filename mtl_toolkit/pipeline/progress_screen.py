@@ -1,40 +1,43 @@
-"""A run's progress on the terminal: live where it is one, plain lines elsewhere."""
+"""Progress on a terminal or in a notebook: a bar where one can be drawn, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..config import AnyStage, Config, ExtractStage, Stage
-from ..pipeline import Screen
+from ..config import AnyStage, ExtractStage, Stage
 from ..trainer import Progress as Training
+from .screen import Screen
 
 QUIET = 60.0  # seconds between lines where there is no bar
 
 
-def make_screen(config: Config) -> TerminalScreen:
-    """A screen for this process: only the first of several shows anything."""
-    main = int(os.environ.get("RANK", "0")) == 0
-    console = Console(stderr=True, quiet=not main, markup=False, emoji=False)
-    return TerminalScreen(config, console, main=main)
+class ProgressScreen(Screen):
+    """Shows stages and epochs as lines, and the steps as a bar where one can be drawn.
 
+    Use it in a `with` statement, as `run`'s screen or as a trainer's observer; without the statement there
+    are only lines. A notebook shows the bar if ipywidgets is installed. Of several processes only the first
+    shows anything.
 
-class TerminalScreen(Screen):
-    """Shows stages and epochs as lines, and the steps of an epoch as a bar where the terminal can."""
+    Args:
+        console: where to; standard error by default, or the cell of a notebook.
+        epochs: how many a trainer trains; a run's stages say it themselves.
+        select: the metrics that a line shows; empty: all. A run's stages say it themselves.
+    """
 
-    def __init__(self, config: Config, console: Console, *, main: bool) -> None:
-        self._epochs, self._select = 0, tuple[str, ...]()
-        for stage in config.trainings[:1]:
-            self._epochs, self._select = stage.epochs, tuple(stage.select)
+    def __init__(
+        self, console: Console | None = None, *, epochs: int | None = None, select: Collection[str] = ()
+    ) -> None:
+        self._epochs, self._select = epochs, tuple(select)
         self._dataset = ""
-        self.console = console
-        self.main = main
+        self.console = console or _console()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -45,13 +48,13 @@ class TerminalScreen(Screen):
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not (console.is_terminal and main),
+            disable=not _draws(self.console),
         )
         self._task: TaskID | None = None
         self._rows = 0
         self._since = self._spoke = time.monotonic()
 
-    def __enter__(self) -> TerminalScreen:
+    def __enter__(self) -> ProgressScreen:
         self._bar.start()
         return self
 
@@ -78,34 +81,35 @@ class TerminalScreen(Screen):
         now = time.monotonic()
         self._rows += rows
         rate = f"{self._rows / max(now - self._since, 1e-9):,.0f} samples/s"
-        epoch = f"epoch {progress.epoch + 1}/{self._epochs}"
+        epoch = self._epoch(progress.epoch + 1)
         if self._bar.disable:
             if now - self._spoke >= QUIET:
                 self._say(f"  {epoch}  step {progress.step:,}/{steps:,}  {rate}")
             return
-        done = progress.epoch * steps + progress.step
+        total = steps * (self._epochs or 1)
+        done = progress.step + (progress.epoch * steps if self._epochs else 0)
         if self._task is None:
             # What an earlier run has done is no measure of this one's speed.
-            self._task = self._bar.add_task(
-                epoch, total=steps * self._epochs, completed=done - 1, rate="", unit="steps"
-            )
+            self._task = self._bar.add_task(epoch, total=total, completed=done - 1, rate="", unit="steps")
         self._bar.update(self._task, description=epoch, completed=done, rate=rate)
 
     def epoch_done(self, progress: Training, record: Mapping[str, Any]) -> None:
         """A line with the losses, the metrics that count, the rate and the time left."""
-        elapsed = time.monotonic() - self._since
-        left = elapsed * (self._epochs - record["epoch"])
-        chosen = {name: value for name, value in record["metrics"].items() if name in self._select}
+        elapsed, metrics = time.monotonic() - self._since, record["metrics"]
+        chosen = {name: metrics[name] for name in metrics if name in self._select or not self._select}
         parts = [
-            f"epoch {record['epoch']}/{self._epochs}",
+            self._epoch(record["epoch"]),
             f"loss {record['losses'].get('total', 0):.3f}",
             *(f"{name} {value:.3f}" for name, value in chosen.items()),
             f"{self._rows / max(elapsed, 1e-9):,.0f} samples/s",
-            f"{duration(left)} left",
         ]
+        if self._epochs:
+            parts.append(f"{duration(elapsed * (self._epochs - record['epoch']))} left")
+        else:
+            self._end_task()
         if progress.skipped:
             parts.append(f"{progress.skipped} unreadable samples skipped")
-        if chosen and progress.best_epoch == record["epoch"]:
+        if chosen and self._select and progress.best_epoch == record["epoch"]:
             parts.append("*")
         self._say("  " + "  ".join(parts))
         self._restart_clock()
@@ -138,6 +142,9 @@ class TerminalScreen(Screen):
         """A line."""
         self._say(message, "yellow")
 
+    def _epoch(self, number: int) -> str:
+        return f"epoch {number}/{self._epochs}" if self._epochs else f"epoch {number}"
+
     def _end_task(self) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
@@ -149,6 +156,19 @@ class TerminalScreen(Screen):
 
     def _restart_clock(self) -> None:
         self._rows, self._since = 0, time.monotonic()
+
+
+def _console() -> Console:
+    """Standard error, of the first of several processes."""
+    quiet = int(os.environ.get("RANK", "0")) > 0
+    return Console(stderr=True, quiet=quiet, markup=False, emoji=False)
+
+
+def _draws(console: Console) -> bool:
+    """Whether a bar can be drawn: rich needs ipywidgets for it in a notebook."""
+    if console.is_jupyter:
+        return importlib.util.find_spec("ipywidgets") is not None
+    return console.is_terminal and not console.quiet
 
 
 def duration(seconds: float) -> str:
