@@ -91,5 +91,6 @@ def _default(parameter: inspect.Parameter) -> str:
     if parameter.default is parameter.empty:
         return ""
     value = parameter.default
+    equals = "=" if parameter.annotation is parameter.empty else " = "
     plain = isinstance(value, bool | int | float | str | tuple | type(None))
-    return f" = {value!r}" if plain else " = ..."
+    return f"{equals}{value!r}" if plain else f"{equals}..."

@@ -15,7 +15,10 @@ ACTION_UNITS = ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU15", "AU23
 
 @attrs.frozen(kw_only=True)
 class ActionUnits(MultiLabel):
-    """The twelve action units of ABAW; each may be missing in a row where others are labelled."""
+    """The twelve action units of ABAW; each may be missing in a row where others are labelled.
+
+    Their numbers are those of the Facial Action Coding System (Ekman and Friesen, 1978).
+    """
 
     name: ClassVar[str] = "action-units"
     names: tuple[str, ...] = attrs.field(

@@ -21,7 +21,10 @@ EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "s
 
 @attrs.frozen(kw_only=True)
 class Expression(Classification):
-    """Facial expression: neutral, anger, disgust, fear, happiness, sadness, surprise."""
+    """Facial expression: neutral, anger, disgust, fear, happiness, sadness, surprise.
+
+    The classes, in the order of ABAW2 (Kollias and Zafeiriou, ICCV Workshops 2021).
+    """
 
     name: ClassVar[str] = "expression"
     classes: tuple[str, ...] = attrs.field(

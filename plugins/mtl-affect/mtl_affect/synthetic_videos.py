@@ -70,7 +70,9 @@ class SyntheticVideos(Dataset):
         validator=unique(),
         metadata={"doc": "kinds of label that only a share of the videos shows"},
     )
-    extra_share: float = attrs.field(default=0.0, validator=between(0, 1), metadata={"doc": "that share"})
+    extra_share: float = attrs.field(
+        default=0.0, validator=between(0, 1), metadata={"doc": "the share that shows them, from 0 to 1"}
+    )
     class_weights: Mapping[str, float] = attrs.field(
         factory=dict,
         metadata={

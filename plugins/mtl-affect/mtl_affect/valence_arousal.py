@@ -13,7 +13,11 @@ from mtl_toolkit.validators import not_empty, unique
 
 @attrs.frozen(kw_only=True)
 class ValenceArousal(BinnedRegression):
-    """Valence and arousal in [-1, 1], as a distribution over bins per axis."""
+    """Valence and arousal in [-1, 1], as a distribution over bins per axis.
+
+    How pleasant and how activated a state is (Russell, 1980); the bins are those of Vu et al. (ICCV Workshops
+    2021).
+    """
 
     name: ClassVar[str] = "valence-arousal"
     axes: tuple[str, ...] = attrs.field(

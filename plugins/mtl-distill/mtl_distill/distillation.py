@@ -29,7 +29,9 @@ class Distillation(TeacherLoss):
         default=0.4, validator=at_least(0), metadata={"doc": "factor on rows that have the label"}
     )
     temperature: float = attrs.field(
-        default=1.5, validator=above(0), metadata={"doc": "softens both distributions"}
+        default=1.5,
+        validator=above(0),
+        metadata={"doc": "logarithms of probabilities are divided by it; above 1 is softer"},
     )
 
     def build(self, head: Head) -> Callable[[HeadOutput, HeadOutput, Tensor], Tensor]:

@@ -20,7 +20,10 @@ from .metrics import Accuracy, MacroF1
 
 @attrs.frozen(kw_only=True)
 class Classification(LayeredHead):
-    """One class out of several, from class ids or soft targets (votes)."""
+    """One class out of several, from class ids or soft targets (votes).
+
+    Votes as targets are those of Barsoum et al. (ICMI 2016).
+    """
 
     name: ClassVar[str] = "classification"
     classes: tuple[str, ...] = attrs.field(

@@ -18,7 +18,7 @@ class LayeredHead(Head):
         default=128, validator=at_least(0), metadata={"doc": "width of the hidden layer; 0: one linear layer"}
     )
     dropout: float = attrs.field(
-        default=0.5, validator=between(0, 1), metadata={"doc": "dropout before the last layer"}
+        default=0.5, validator=between(0, 1), metadata={"doc": "probability of dropout before the last layer"}
     )
 
     def layers(self, features: int, *shape: int) -> HeadLayers:
@@ -47,7 +47,7 @@ class HeadLayers(nn.Module):
         """[rows, features] to a `HeadOutput`."""
         features = self.hidden(inputs)
         values = self.last(self.dropout(features))
-        return HeadOutput(values.reshape(len(inputs), *self.shape), features)
+        return HeadOutput(values.reshape(inputs.shape[0], *self.shape), features)
 
 
 def blank(tensor: Tensor, mask: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ class CrossEntropy(Loss):
     """Cross-entropy with class ids or soft targets (votes).
 
     With `class_weights` it is the plain mean over the rows of their weighted losses; torch's own divides by
-    the sum of the weights.
+    the sum of the weights. Label smoothing is that of Szegedy et al. (CVPR 2016), votes are those of Barsoum
+    et al. (ICMI 2016).
     """
 
     name: ClassVar[str] = "cross-entropy"
@@ -77,7 +78,10 @@ class _WeightedCrossEntropy(_Weighted):
 
 @attrs.frozen(kw_only=True)
 class BinCrossEntropy(Loss):
-    """Cross-entropy on the bin that a continuous target falls in, for each axis of a binned head."""
+    """Cross-entropy on the bin that a continuous target falls in, for each axis of a binned head.
+
+    As in Vu et al. (ICCV Workshops 2021).
+    """
 
     name: ClassVar[str] = "bin-cross-entropy"
 
@@ -135,7 +139,11 @@ class SmoothL1(Loss):
     """Absolute error of each axis, quadratic below `beta` (Girshick, 2015)."""
 
     name: ClassVar[str] = "smooth-l1"
-    beta: float = attrs.field(default=1.0, validator=above(0), metadata={"doc": "where it turns linear"})
+    beta: float = attrs.field(
+        default=1.0,
+        validator=above(0),
+        metadata={"doc": "the error at which it turns linear, in the target's unit"},
+    )
 
     def build(self, head: Head) -> LiveLoss:
         """For heads whose estimate is continuous: [rows, axes]."""

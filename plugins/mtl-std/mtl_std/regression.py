@@ -93,7 +93,9 @@ class Regression(AxesHead):
 
     name: ClassVar[str] = "regression"
     scale: float = attrs.field(
-        default=1.0, validator=above(0), metadata={"doc": "standard deviation of the predictive distribution"}
+        default=1.0,
+        validator=above(0),
+        metadata={"doc": "standard deviation of the predictive distribution, in the target's unit"},
     )
 
     def meaning(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class GRU(Temporal):
     dropout: float = attrs.field(
         default=0.0,
         validator=between(0, 1),
-        metadata={"doc": "dropout between the layers and after the last"},
+        metadata={"doc": "probability of dropout between the layers and after the last"},
     )
 
     def build(self, features: int) -> RecurrentLayers:
@@ -65,7 +65,9 @@ class TCN(Temporal):
         default=3, validator=ODD, metadata={"doc": "frames that a convolution reads; odd"}
     )
     dropout: float = attrs.field(
-        default=0.1, validator=between(0, 1), metadata={"doc": "dropout after every convolution"}
+        default=0.1,
+        validator=between(0, 1),
+        metadata={"doc": "probability of dropout after every convolution"},
     )
     causal: bool = attrs.field(default=False, metadata={"doc": "read no later frames"})
 
@@ -90,7 +92,9 @@ class Transformer(Temporal):
         default=256, validator=at_least(1), metadata={"doc": "hidden units of a layer's feed-forward part"}
     )
     dropout: float = attrs.field(
-        default=0.1, validator=between(0, 1), metadata={"doc": "dropout of inputs, attention and layers"}
+        default=0.1,
+        validator=between(0, 1),
+        metadata={"doc": "probability of dropout of inputs, attention and layers"},
     )
 
     @heads.validator

@@ -18,7 +18,10 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @attrs.frozen(kw_only=True)
 class Timm(Backbone):
-    """An image model of timm by name, from scratch, from a weight file, or from timm's hub."""
+    """An image model of timm by name, from scratch, from a weight file, or from timm's hub.
+
+    timm is Wightman's PyTorch Image Models (2019).
+    """
 
     name: ClassVar[str] = "timm"
     # The key in the TOML file is `name`, which a recipe's own name already takes in Python.

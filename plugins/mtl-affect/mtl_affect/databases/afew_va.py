@@ -33,6 +33,9 @@ PICTURE = ".png"
 class AfewVa(FaceDatabase):
     """AFEW-VA: valence and arousal from -10 to 10, for every frame of 600 clips from films.
 
+    Kossaifi et al.: AFEW-VA database for valence and arousal estimation in-the-wild. Image and Vision
+    Computing, 2017.
+
     Reads `<part>/<video>/` or `<video>/` with `<video>.json` and a picture `<frame>.png` per frame. A frame
     whose landmarks are missing or no 68 points is left out where faces are cut by them. There is no official
     split: videos are dealt out by a hash of their names.

@@ -94,6 +94,9 @@ EDITIONS: Mapping[str, Edition] = {
 class AffWild2(FaceDatabase):
     """Aff-Wild2, frames of videos: neutral, anger, disgust, fear, happiness, sadness, surprise, (other).
 
+    Kollias, Zafeiriou: Expression, affect, action unit recognition: Aff-Wild2, multi-task learning and
+    ArcFace. BMVC 2019.
+
     Seven classes up to ABAW2, from ABAW3 on eight with `other`; 12 action units, in ABAW1 8 with AU20. The
     samples are the frames that the part's set has a label for, with whatever the other sets say of them.
 

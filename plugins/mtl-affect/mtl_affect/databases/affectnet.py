@@ -36,6 +36,8 @@ Way = Literal["landmarks", "box", "none"]
 class AffectNet(FaceDatabase):
     """AffectNet: neutral, happiness, sadness, surprise, fear, disgust, anger, contempt; valence, arousal.
 
+    Mollahosseini, Hasani, Mahoor: AffectNet. IEEE Transactions on Affective Computing, 2019.
+
     Release `csv` is a table for each split, with or without a line of column names, and uncut pictures.
     Release `npy` has `train_set` and `val_set`, with cut pictures in `images` and four files for each in
     `annotations`. Faces that are annotated as having no expression (ids 8 to 10) lack that label.

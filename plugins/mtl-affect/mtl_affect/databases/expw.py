@@ -32,6 +32,8 @@ PICTURES = ("image/origin", "origin", "image")
 class ExpW(FaceDatabase):
     """ExpW: anger, disgust, fear, happiness, sadness, surprise, neutral; several faces may share a picture.
 
+    Zhang et al.: From facial expression recognition to interpersonal relation prediction. IJCV, 2018.
+
     Reads `label/label.lst` (or `label.lst`) and cuts each face out of its picture by its box; a face whose
     box is empty is left out. There is no official split: pictures are dealt out by a hash of their names, all
     faces of one to the same part.
@@ -43,7 +45,8 @@ class ExpW(FaceDatabase):
         metadata={"doc": "folder of the pictures; none: image/origin, origin or image, the first there is"},
     )
     min_confidence: float = attrs.field(
-        default=0.0, metadata={"doc": "faces that the face detector was less sure of are left out"}
+        default=0.0,
+        metadata={"doc": "faces of less confidence are left out; as the column of label.lst has it"},
     )
     split: Split = attrs.field(default="all", metadata={"doc": "which pictures"})
     validation_share: float = attrs.field(

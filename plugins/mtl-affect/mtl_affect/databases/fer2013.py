@@ -30,6 +30,8 @@ Split = Literal["train", "public-test", "private-test"]
 class Fer2013(FaceDatabase):
     """FER2013: anger, disgust, fear, happiness, sadness, surprise, neutral.
 
+    Goodfellow et al.: Challenges in representation learning. ICONIP 2013. The pictures have 48 x 48 pixels.
+
     Reads `fer2013.csv` in `root`: `emotion,pixels,Usage`, in any order of the columns. A picture's name is
     its row in that table, counted from 0.
     """

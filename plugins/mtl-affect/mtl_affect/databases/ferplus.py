@@ -27,6 +27,9 @@ VOTES = (*CLASSES, "unknown", "NF")  # NF: no face
 class FerPlus(FaceDatabase):
     """FER+: neutral, happiness, surprise, sadness, anger, disgust, fear, contempt.
 
+    Barsoum et al.: Training deep networks for facial expression recognition with crowd-sourced label
+    distribution. ICMI 2016.
+
     Reads the votes in `fer2013new.csv` and, row by row, the pictures in `fer2013.csv`; both are in `root`.
     Rows without a picture's name are skipped. A picture that got more votes for unknown or for no face than
     for any class has no label, nor has, under `votes = "majority"`, one whose most votes are a tie. Otherwise

@@ -28,6 +28,8 @@ TRAINING, VALIDATION = "training_set_synthetic_images", "validation_set_real_ima
 class Lsd(FaceDatabase):
     """LSD of ABAW4: anger, disgust, fear, happiness, sadness, surprise.
 
+    Kollias: ABAW: learning from synthetic data and multi-task learning challenges. ECCV Workshops 2022.
+
     `split` picks the folder in `root`:
 
     - `train`: `training_set_synthetic_images`, with a folder of .jpg files per class: `DISGUST`, `FEAR`,

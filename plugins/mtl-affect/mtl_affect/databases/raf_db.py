@@ -26,6 +26,9 @@ LISTS = ("EmoLabel/list_patition_label.txt", "EmoLabel/list_partition_label.txt"
 class RafDb(FaceDatabase):
     """RAF-DB: surprise, fear, disgust, happiness, sadness, anger, neutral.
 
+    Li, Deng, Du: Reliable crowdsourcing and deep locality-preserving learning for expression recognition in
+    the wild. CVPR 2017.
+
     Reads `EmoLabel/list_patition_label.txt` (so spelt, or `list_partition_label.txt`) and the pictures in
     `Image/aligned`, both in `root` or in `root/basic`. Who is in a picture is not known.
     """

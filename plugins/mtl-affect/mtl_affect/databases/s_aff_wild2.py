@@ -54,6 +54,8 @@ FILES: Mapping[str, Mapping[str, str]] = {"abaw3": _CHALLENGE, "abaw4": _FLAT, "
 class SAffWild2(FaceDatabase):
     """s-Aff-Wild2, single frames: neutral, anger, disgust, fear, happiness, sadness, surprise, other.
 
+    Kollias: ABAW: learning from synthetic data and multi-task learning challenges. ECCV Workshops 2022.
+
     Each frame has valence and arousal, a class and twelve action units, any of which may be missing. Frames
     are sparse: their numbers, which are those of Aff-Wild2, leave gaps.
     """
