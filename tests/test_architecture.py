@@ -50,6 +50,7 @@ READING_ORDER = (
     "data_figure",
     "pipeline",
     "prediction",
+    "testing",
     "cli",
 )
 PEERS = {"data", "model", "objective", "metrics"}  # what a step consists of; none knows another

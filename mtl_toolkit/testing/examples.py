@@ -1,0 +1,151 @@
+"""Rows to try a head, a loss or a metric on: outputs, labels that the head calls valid, masks, poison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..batch import HeadOutput, Labels
+from ..plugin import Head
+from .check import Broken
+
+FEATURES = 16  # width of what heads are built on
+SCALES = (1.0, 0.3, 0.1, 0.03)  # of outputs, until what they stand for is a valid label
+
+
+@attrs.frozen(eq=False)
+class Rows:
+    """Rows of one task.
+
+    Attributes:
+        values: what a head may give, [rows, ...].
+        features: what lies under its last layer, [rows, features].
+        teacher: what a teacher gives, as `values`.
+        target: [rows, *target_shape], valid throughout.
+        mask: bool, the shape of `target`.
+        units: the mask per unit, bool [rows, units].
+    """
+
+    values: Tensor
+    features: Tensor
+    teacher: Tensor
+    target: Tensor
+    mask: Tensor
+    units: Tensor
+
+    def output(self) -> HeadOutput:
+        """The output, as leaves that take a gradient."""
+        return HeadOutput(
+            self.values.detach().clone().requires_grad_(), self.features.detach().clone().requires_grad_()
+        )
+
+    def take(self, rows: Tensor | slice) -> Rows:
+        """Some of the rows."""
+        return self.each(lambda part: part[rows])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Rows:
+        """The same change of every part."""
+        return Rows(*(change(getattr(self, field.name)) for field in attrs.fields(Rows)))
+
+    def masked(self, head: Head, mask: Tensor) -> Rows:
+        """The same rows with another mask."""
+        return attrs.evolve(self, mask=mask, units=head.unit_mask(mask))
+
+    def poisoned(self) -> Rows:
+        """NaN, or the largest integer, in all that lies outside the mask."""
+        worst = float("nan") if self.target.is_floating_point() else torch.iinfo(self.target.dtype).max
+        rows = self.units.any(1)
+        # A unit's own values have the second dimension, where there are several units.
+        apart = self.values.ndim > 1 and self.values.shape[1] == self.units.shape[1] > 1
+        keep = _spread(self.units if apart else rows, self.values)
+        return attrs.evolve(
+            self,
+            values=torch.where(keep, self.values, torch.nan),
+            teacher=torch.where(keep, self.teacher, torch.nan),
+            features=torch.where(rows[:, None], self.features, torch.nan),
+            target=torch.where(self.mask, self.target, torch.tensor(worst, dtype=self.target.dtype)),
+        )
+
+
+@attrs.define(eq=False)
+class Examples:
+    """Makes rows for a head.
+
+    Args:
+        head: the task.
+        labels: labels to draw from; by default the head's own estimates of random outputs.
+    """
+
+    head: Head
+    labels: Labels | None = None
+    _shape: torch.Size | None = attrs.field(default=None, init=False)
+
+    def rows(self, count: int, seed: int = 0) -> Rows:
+        """Rows that are all labelled; every other one is predicted right, if the labels are not given."""
+        generator = torch.Generator().manual_seed(1000 + seed)
+        values = torch.randn(count, *self.shape(), generator=generator)
+        features = torch.randn(count, FEATURES, generator=generator)
+        others = torch.randn(count, *self.shape(), generator=generator)
+        labels, explained = self._targets(others, seed)
+        if explained is not None:
+            values[::2] = explained[::2]
+        target = torch.from_numpy(labels)
+        mask = torch.ones(target.shape, dtype=torch.bool)
+        return Rows(values, features, others.roll(1, 0), target, mask, self.head.unit_mask(mask))
+
+    def shape(self) -> torch.Size:
+        """The shape of one row's output."""
+        if self._shape is None:
+            module = self.head.build(FEATURES).eval()
+            with torch.no_grad():
+                self._shape = module(torch.zeros(2, FEATURES)).values.shape[1:]
+        return self._shape
+
+    def unit_by_unit(self) -> bool:
+        """Whether a row may have some of its units labelled and others not."""
+        units = len(self.head.units)
+        return units > 1 and tuple(self.head.target_shape) == (units,)
+
+    def some_missing(self, count: int, seed: int = 0) -> Rows:
+        """Rows of which every third has no label; where units can be missing one by one, some are."""
+        rows = self.rows(count, seed)
+        mask = rows.mask.clone()
+        mask[1::3] = False
+        if self.unit_by_unit():
+            mask[::4, 0] = False
+            mask[2::5, -1] = False
+        return rows.masked(self.head, mask)
+
+    def _targets(self, values: Tensor, seed: int) -> tuple[np.ndarray, Tensor | None]:
+        """Valid labels, and outputs that say the same, where the labels are made from such."""
+        if self.labels is not None:
+            complete = np.flatnonzero(self.labels.complete())
+            if not len(complete):
+                raise Broken("none of the labels given is complete")
+            return self.labels.values[np.random.default_rng(seed).choice(complete, len(values))], None
+        for found, scaled in self._candidates(values):
+            if self.head.check_labels(Labels(found, np.ones(found.shape, np.bool_))) is None:
+                return found, scaled
+        raise Broken(
+            "what it estimates is no valid label of its own, so that there is nothing to try it on; "
+            "give some with labels=Labels(values, valid)"
+        )
+
+    def _candidates(self, values: Tensor) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """What a head says of outputs, in the shape of its targets."""
+        shape = (len(values), *self.head.target_shape)
+        for scale in SCALES:
+            for say in (self.head.estimate, self.head.predictions):
+                said = say(values * scale).detach()
+                if said.numel() == np.prod(shape):
+                    labels = said.reshape(shape).numpy().astype(self.head.target_dtype)
+                    yield np.ascontiguousarray(labels), values * scale
+
+
+def _spread(mask: Tensor, over: Tensor) -> Tensor:
+    """A mask with as many dimensions as a tensor, so that it is broadcast over its trailing ones."""
+    return mask.reshape(mask.shape + (1,) * (over.ndim - mask.ndim))
