@@ -64,7 +64,7 @@ def run(
         Interrupted: if a stop was asked for, after saving.
     """
     config = loaded.config
-    named = [(f"listener {type(one).__name__}", one) for one in listeners]
+    named = [(f"listener {getattr(one, '__name__', type(one).__name__)}", one) for one in listeners]
     registry = loaded.registry.with_listeners([*named, *tracker_listeners(config.trainer.trackers)])
     loaded = attrs.evolve(loaded, registry=registry)
     accelerator = make_accelerator(config.trainer.device, config.trainer.precision)
