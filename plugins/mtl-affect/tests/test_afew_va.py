@@ -16,6 +16,7 @@ from mtl_affect.valence_arousal import ValenceArousal
 from PIL import Image
 
 from mtl_toolkit import DataError, DataFacts
+from mtl_toolkit.testing import check_dataset
 
 WIDTH, HEIGHT = 60, 40
 EYES = "eyes at (20, 15) and (30, 15), mouth's corners at (21, 23) and (29, 23)"
@@ -287,3 +288,9 @@ def test_samples_travel_to_other_processes(root):
 def test_it_is_a_dataset_plugin():
     assert mtl_datasets() == [AfewVa]
     assert AfewVa.name == "afew-va"
+
+
+def test_it_conforms(root):
+    """To what `mtl_toolkit.testing` asks of every dataset."""
+    for check in check_dataset(AfewVa(root=root), {"va": ValenceArousal()}, image_size=8):
+        check()

@@ -19,6 +19,7 @@ from mtl_affect.valence_arousal import ValenceArousal
 from PIL import Image
 
 from mtl_toolkit import DataError, DataFacts, Head, Samples
+from mtl_toolkit.testing import check_dataset
 
 EXPR = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"
 VA = "valence,arousal"
@@ -670,3 +671,13 @@ def test_twenty_problems_are_told_in_the_order_of_the_files_and_the_rest_counted
 def test_the_hook_offers_the_recipe():
     assert mtl_datasets() == [AffWild2]
     assert AffWild2.name == "aff-wild2"
+
+
+@pytest.mark.parametrize("part", ["expression", "valence-arousal"])
+def test_it_conforms(tmp_path, part):
+    """To what `mtl_toolkit.testing` asks of every dataset."""
+    expression(tmp_path, {"1-30": [0, -1, 3, 6], "video2_left": [2, 2, -1]})
+    write(tmp_path, VA_TRAIN, "1-30", VA, ["0.5,-0.5", "-5,-5", "0,1", "-1,0.25"])
+    tasks = {"expr": Expression(), "va": ValenceArousal()}
+    for check in check_dataset(recipe(tmp_path, part=part), tasks, image_size=8):
+        check()

@@ -15,6 +15,7 @@ from mtl_affect.valence_arousal import ValenceArousal
 from PIL import Image
 
 from mtl_toolkit import DataError, DataFacts, Head
+from mtl_toolkit.testing import check_dataset
 
 HEADER = (
     "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
@@ -543,3 +544,11 @@ def test_samples_travel_to_other_processes(tmp_path, npy):
 def test_it_is_a_dataset_plugin():
     assert mtl_datasets() == [AffectNet]
     assert AffectNet.name == "affectnet"
+
+
+def test_it_conforms(tmp_path):
+    """To what `mtl_toolkit.testing` asks of every dataset."""
+    lines = [line(f"1/{number}.png", number % 8, number / 10, -number / 10) for number in range(9)]
+    root = write(tmp_path, HEADER, *lines, line("1/9.png", 9, -2, -2), line("1/10.png", 3, -2, -2))
+    for check in check_dataset(AffectNet(root=root), TASKS, image_size=8):
+        check()

@@ -15,6 +15,7 @@ from mtl_affect.valence_arousal import ValenceArousal
 from PIL import Image
 
 from mtl_toolkit import DataError, DataFacts, UnreadableSampleError
+from mtl_toolkit.testing import check_dataset
 
 # The example of the format, its box moved into a picture of 40 x 30, and the other classes.
 LINES = """\
@@ -254,3 +255,9 @@ def test_samples_travel_to_other_processes(root):
 def test_it_is_a_dataset_plugin():
     assert mtl_datasets() == [ExpW]
     assert ExpW.name == "expw"
+
+
+def test_it_conforms(root):
+    """To what `mtl_toolkit.testing` asks of every dataset."""
+    for check in check_dataset(ExpW(root=root), {"expr": Expression()}, image_size=8):
+        check()

@@ -17,6 +17,7 @@ from mtl_affect.expression import EXPRESSIONS, Expression
 from mtl_std.classification import Classification
 
 from mtl_toolkit import DataError, DataFacts, Head
+from mtl_toolkit.testing import check_dataset
 
 FER_ORDER = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
 PLUS_ORDER = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"]
@@ -396,3 +397,15 @@ def test_the_plugins_are_fer2013_and_ferplus() -> None:
     """Each module gives its own."""
     found = [recipe.name for module in (fer2013, ferplus) for recipe in module.mtl_datasets()]
     assert found == ["fer2013", "ferplus"]
+
+
+def test_both_conform(tmp_path: Path) -> None:
+    """To what `mtl_toolkit.testing` asks of every dataset."""
+    rows = (["6" if place == row else "0" for place in range(10)] for row in range(10))
+    root = write_plus(tmp_path, *(f"Training,fer{n}.png,{','.join(row)}" for n, row in enumerate(rows)))
+    for check in check_dataset(Fer2013(root=root, split="train"), {"expr": Expression()}, image_size=16):
+        check()
+    for votes, head in (("majority", EIGHT), ("shares", SOFT)):
+        recipe = FerPlus(root=root, split="train", votes=votes)
+        for check in check_dataset(recipe, {"expr": head}, image_size=16):
+            check()

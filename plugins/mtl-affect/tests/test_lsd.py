@@ -14,6 +14,7 @@ from mtl_affect.expression import EXPRESSIONS, Expression
 from PIL import Image
 
 from mtl_toolkit import DataError, DataFacts
+from mtl_toolkit.testing import check_dataset
 
 ORDER = ["anger", "disgust", "fear", "happiness", "sadness", "surprise"]  # ids 0 to 5
 FOLDERS = ["ANGRER", "DISGUST", "FEAR", "HAPPINESS", "SADNESS", "SURPRISE"]
@@ -213,3 +214,10 @@ def test_there_must_be_one_folder_of_the_test_set(tmp_path: Path) -> None:
 def test_the_plugin_is_lsd() -> None:
     """Under its name."""
     assert [recipe.name for recipe in mtl_datasets()] == ["lsd"]
+
+
+def test_it_conforms(tmp_path: Path) -> None:
+    """To what `mtl_toolkit.testing` asks of every dataset."""
+    root = tree(tmp_path)
+    for check in check_dataset(Lsd(root=root, split="train"), {"expr": Expression()}, image_size=8):
+        check()

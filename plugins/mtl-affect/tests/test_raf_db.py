@@ -14,6 +14,7 @@ from mtl_affect.expression import EXPRESSIONS, Expression
 from PIL import Image
 
 from mtl_toolkit import DataError, DataFacts, UnreadableSampleError
+from mtl_toolkit.testing import check_dataset
 
 ORDER = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]  # ids 1 to 7
 LIST = "EmoLabel/list_patition_label.txt"
@@ -146,3 +147,12 @@ def test_a_list_that_is_no_text_is_an_error(tmp_path: Path) -> None:
 def test_the_plugin_is_raf_db() -> None:
     """Under its name."""
     assert [recipe.name for recipe in mtl_datasets()] == ["raf-db"]
+
+
+def test_it_conforms(tmp_path: Path) -> None:
+    """To what `mtl_toolkit.testing` asks of every dataset."""
+    names = [f"train_{number:05}" for number in range(1, 8)]
+    lines = "".join(f"{name}.jpg {number}\n" for number, name in enumerate(names, 1))
+    root = tree(tmp_path, lines, pictures=tuple(f"{name}_aligned.jpg" for name in names))
+    for check in check_dataset(RafDb(root=root, split="train"), {"expr": Expression()}, image_size=6):
+        check()

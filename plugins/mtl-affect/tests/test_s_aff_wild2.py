@@ -18,6 +18,7 @@ from mtl_affect.valence_arousal import ValenceArousal
 from PIL import Image
 
 from mtl_toolkit import DataError, DataFacts, Samples
+from mtl_toolkit.testing import check_dataset
 
 HEADER = "image,valence,arousal,expression,aus"
 TRAIN, VALIDATION = "training_set_annotations.txt", "validation_set_annotations.txt"
@@ -258,3 +259,20 @@ def test_a_file_of_lines_without_numbers_is_told_line_by_line(tmp_path):
 def test_the_hook_offers_the_recipe():
     assert mtl_datasets() == [SAffWild2]
     assert SAffWild2.name == "s-aff-wild2"
+
+
+def test_it_conforms(tmp_path):
+    """To what `mtl_toolkit.testing` asks of every dataset; a row may lack any of its labels."""
+    write(
+        tmp_path,
+        [
+            f"a/00001.jpg,0.5,-0.25,3,{UNITS}",
+            f"a/00002.jpg,-5,-5,2,{NONE}",
+            f"a/00004.jpg,-5,1,-1,1,-1,{','.join('0' * 10)}",
+            f"b_left/00001.jpg,-0.5,0.5,-1,{NONE}",
+        ],
+    )
+    expression = Expression(classes=(*EXPRESSIONS, "other"))
+    tasks = {"expr": expression, "va": ValenceArousal(), "units": ActionUnits()}
+    for check in check_dataset(recipe(tmp_path), tasks, image_size=8):
+        check()

@@ -24,6 +24,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mtl_toolkit import DataError, DataFacts, Head, LiveStream, Samples, UnreadableSampleError, collate
+from mtl_toolkit.testing import check_dataset
 
 CLASSES = ("neutral", "happiness", "sadness")
 EXPR = Classification(classes=CLASSES, label="expression")
@@ -446,3 +447,9 @@ def test_a_damaged_file_with_the_suffix_is_refused(packed: Path, tmp_path: Path)
         file.attrs["version"] = 2
     with pytest.raises(DataError, match=r"must be of format version 1 \(got 2\)"):
         Hdf5.for_path(packed)
+
+
+def test_it_conforms(packed: Path) -> None:
+    """To what `mtl_toolkit.testing` asks of every dataset."""
+    for check in check_dataset(Hdf5(path=packed), {"expression": EXPR, "va": VA}, image_size=8):
+        check()

@@ -35,6 +35,7 @@ from mtl_toolkit import (
     UnreadableSampleError,
     collate,
 )
+from mtl_toolkit.testing import check_dataset
 
 EXPR = Classification(classes=("neutral", "happiness", "sadness"))
 VA = BinnedRegression(axes=("valence", "arousal"), range=(-1, 1))
@@ -808,3 +809,23 @@ def test_a_real_set_is_read_in_full() -> None:
     assert samples.labels()["va"].valid.all()
     assert samples.problems() == []
     assert samples.read([0, 1013]).shape == (2, 3, 112, 112)
+
+
+def test_it_conforms(tmp_path: Path) -> None:
+    """To what `mtl_toolkit.testing` asks of every dataset."""
+    rows = ["file,expression,valence,arousal,AU1,AU2,person"]
+    for number in range(8):
+        name = f"{number}.png"
+        (tmp_path / name).write_bytes(
+            encoded(Image.new("RGB", (12, 10), (30 * number, 9, 255 - 30 * number)))
+        )
+        expression = ("neutral", "", "sadness")[number % 3]
+        valence = "" if number % 4 == 1 else number / 10
+        rows.append(f"{name},{expression},{valence},{-number / 10},{number % 2},,{number // 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    labels = {"expr": EXPR_COLUMN, "va": VA_COLUMNS, "au": LabelColumns(columns=("AU1", "AU2"))}
+    tasks: dict[str, Head] = {"expr": EXPR, "va": VA, "au": AU}
+    for cache in (False, True):
+        recipe = ImageCsv(csv=tmp_path / "labels.csv", labels=labels, group="person", cache=cache)
+        for check in check_dataset(recipe, tasks, image_size=8):
+            check()

@@ -33,6 +33,7 @@ from mtl_toolkit import (
     UnreadableSampleError,
     collate,
 )
+from mtl_toolkit.testing import check_dataset
 
 EXPR = Classification(classes=("neutral", "happiness", "sadness"))
 
@@ -345,3 +346,12 @@ def test_a_folder_or_a_picture_is_known_by_its_path(tmp_path: Path) -> None:
     assert found == ImageFolder(root=tmp_path, detector=detector, on_error="skip")
     assert ImageFolder.for_path(tmp_path / "A.PNG") == ImageFolder(root=tmp_path / "A.PNG")
     assert ImageFolder.for_path(tmp_path / "notes.txt") is None
+
+
+def test_it_conforms(tmp_path: Path) -> None:
+    """To what `mtl_toolkit.testing` asks of every dataset, but that it has labels."""
+    for number in range(6):
+        write_picture(tmp_path / f"clip{number % 2}" / f"{number}.png", 30 * number)
+    for check in check_dataset(ImageFolder(root=tmp_path), {"expr": EXPR}, image_size=8):
+        if check.name != "labels-fit-heads":
+            check()

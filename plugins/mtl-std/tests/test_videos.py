@@ -31,6 +31,7 @@ from mtl_toolkit import (
     StreamLoader,
     UnreadableSampleError,
 )
+from mtl_toolkit.testing import check_dataset
 
 av: Any = pytest.importorskip("av")
 
@@ -592,3 +593,11 @@ def test_a_file_may_be_listed_once(video: Path) -> None:
     for files in ((), (video, video)):
         with pytest.raises(ValueError, match="must not"):
             Videos(files=files)
+
+
+def test_it_conforms(tmp_path: Path) -> None:
+    """To what `mtl_toolkit.testing` asks of every dataset, but that it has labels."""
+    files = (write_video(tmp_path / "a.mp4", frames=12), write_video(tmp_path / "b.mp4", frames=5))
+    for check in check_dataset(Videos(files=files), {}, image_size=16):
+        if check.name != "labels-fit-heads":
+            check()
