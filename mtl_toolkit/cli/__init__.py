@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "Judge a trained stage, or a file of predictions, on labelled data.",
     "submission": "Check files of predictions for challenges.",
     "plugins": "List the plugins that are installed, or describe one.",
+    "plugin": "Start a plugin of your own.",
     "data": "Look at datasets, and pack them into one file each.",
 }
 
