@@ -59,6 +59,7 @@ class StreamLoader:
             persistent_workers=workers > 0 and keep_workers,
             worker_init_fn=_quiet_worker if workers else None,
             multiprocessing_context=_context() if workers else None,
+            generator=torch.Generator(),  # else an epoch would move the process's own one on
         )
 
     def __len__(self) -> int:

@@ -1,9 +1,11 @@
-"""The device a run works on: which one, in what precision, and how much memory it took."""
+"""The device a run works on: which one, in what precision, how much memory it took; all left as it was."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
@@ -28,6 +30,26 @@ def start_measuring(device: torch.device) -> None:
     """Forget a GPU's earlier peak of memory."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+
+
+@contextlib.contextmanager
+def leaving_process_as_found() -> Iterator[None]:
+    """Put back what a run sets for the whole process: torch's threads, and accelerate's device and precision.
+
+    A program may have an `Accelerator` of its own, before and after. The processes of a `torchrun` stay.
+    """
+    threads = torch.get_num_threads()
+    shared = [AcceleratorState._shared_state]
+    if "WORLD_SIZE" not in os.environ:
+        shared.append(PartialState._shared_state)
+    before = [dict(state) for state in shared]
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        for state, values in zip(shared, before, strict=True):
+            state.clear()  # in place: every Accelerator holds the same dictionary
+            state.update(values)
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:

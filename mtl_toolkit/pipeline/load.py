@@ -22,6 +22,7 @@ from ..files import file_digest, recover_folder
 from ..model import MultiTaskModel, Preprocessing, build_model
 from ..plugin import Head, Temporal
 from ..registry import Registry
+from ..seeding import seeded
 
 T = TypeVar("T")
 NETWORK = "network"  # the folder in a checkpoint with that of the network which makes its features
@@ -145,9 +146,10 @@ def load_stage(path: Path | str, registry: Registry | None = None) -> TrainedSta
         windows = _optional(Windows, description, "windows", registry, folder)
         made = description.get("features")
         columns = FeatureLayout(**made).columns() if made else None
-        model = build_model(
-            model_recipe, heads, preprocessing, weights=False, temporal=temporal, columns=columns
-        )
+        with seeded():  # the weights are replaced
+            model = build_model(
+                model_recipe, heads, preprocessing, weights=False, temporal=temporal, columns=columns
+            )
     except (UserError, KeyError) as error:
         raise RunError(f"{folder / DESCRIPTION}: does not fit the installed plugins: {error}") from error
     load_weights(folder, model)

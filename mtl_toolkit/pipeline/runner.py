@@ -23,7 +23,7 @@ from ..report_html import render_report
 from ..rundir import RunDirectory, differences
 from ..trainer import Progress
 from .data import DataSource, dataset_uses, stage_heads
-from .device import make_accelerator, peak_memory, start_measuring
+from .device import leaving_process_as_found, make_accelerator, peak_memory, start_measuring
 from .extract import Extracted, extract_stage
 from .job import StageJob
 from .load import NETWORK, find_checkpoint
@@ -36,6 +36,7 @@ from .trackers import tracker_listeners
 FREE = ("device", "workers", "log_every", "save_every", "threads", "trackers")
 
 
+@leaving_process_as_found()
 def run(
     loaded: Loaded,
     output: Path | str,

@@ -15,7 +15,7 @@ from ..errors import ConfigError, RunError
 from ..metrics import FeedMetrics
 from ..model import MultiTaskModel, build_model
 from ..objective import Objective, StreamTask
-from ..seeding import derive_seed
+from ..seeding import derive_seed, seeded
 from ..trainer import Feed, Progress, Schedule, Trainer, make_optimizer
 from .data import dataset_uses, feature_file, feed_heads, loss_names, stage_heads
 from .job import StageJob
@@ -46,8 +46,7 @@ def train_stage(job: StageJob) -> Progress:
             recorder.started()
             progress = trainer.fit()
     finally:
-        for loader in (trainer.loader, *(feed.loader for feed in trainer.feeds)):
-            loader.close()
+        trainer.close()
         # Trainer and recorder hold each other; the network would stay on the GPU beside the next stage's.
         trainer.observer = None
     recorder.finished()
@@ -62,14 +61,16 @@ def build_trainer(job: StageJob, layout: FeatureLayout | None = None) -> Trainer
     if options.channels_last and device.type != "mps":
         model.to(memory_format=torch.channels_last)
     model.to(device)
-    objective = build_objective(config, stage).to(device)
+    with seeded(derive_seed(config.seed, stage.name, "losses")):
+        objective = build_objective(config, stage).to(device)
+        balancer = stage.balancer.build(loss_names(config, stage))
     optimizer = make_optimizer(stage.optimizer, model, objective)
     loader = training_loader(job)
     updates = -(-len(loader) // stage.accumulate) * stage.epochs
     return Trainer(
         model=model,
         objective=objective,
-        balancer=stage.balancer.build(loss_names(config, stage)),
+        balancer=balancer,
         optimizer=optimizer,
         schedule=Schedule(optimizer, stage.scheduler, updates, stage.epochs),
         loader=loader,
@@ -97,8 +98,7 @@ def initial_model(job: StageJob, layout: FeatureLayout | None) -> MultiTaskModel
     config, stage = job.loaded.config, job.training
     heads = stage_heads(config, stage)
     columns = None if layout is None else layout.columns()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config.seed, stage.name, "initial weights"))
+    with seeded(derive_seed(config.seed, stage.name, "initial weights")):
         model = build_model(
             config.model,
             heads,

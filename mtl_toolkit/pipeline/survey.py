@@ -11,6 +11,7 @@ from ..config import Config, ExtractStage, Feed, Stage, Stream, own_tasks
 from ..data import FeedSummary, Overlap, epoch_steps, find_overlap, summarise
 from ..errors import DataError, UserError
 from ..samples import Samples
+from ..seeding import seeded
 from ..trainer import option_problems
 from .data import DataSource, check_picture, loss_names, stage_heads
 from .misfits import has_features, misfit_networks
@@ -162,7 +163,8 @@ def misfit_parts(config: Config) -> Iterator[str]:
 def _unfit(where: str, recipes: Sequence[Any], facts: Any) -> Iterator[str]:
     for recipe in recipes:
         try:
-            recipe.build(facts)
+            with seeded():
+                recipe.build(facts)
         except UserError as error:
             yield from (f"{where}: {problem}" for problem in error.problems)
 

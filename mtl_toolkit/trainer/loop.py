@@ -117,15 +117,26 @@ class Trainer:
     def fit(self) -> Progress:
         """Train to the end, or until patience runs out.
 
+        The random generators of the process are left as they were found.
+
         Raises:
             Interrupted: if `stop` asked for it, after saving.
             RunError: if the loss is not finite or a sample cannot be read.
         """
-        with torch.random.fork_rng(devices=self._devices()), distributed.host_group() as self._hosts:
-            while not self.progress.finished:
-                self._train_epoch()
-                self._finish_epoch(self._validate())
+        try:
+            with torch.random.fork_rng(devices=self._devices()), distributed.host_group() as self._hosts:
+                while not self.progress.finished:
+                    self._train_epoch()
+                    self._finish_epoch(self._validate())
+        except BaseException:
+            self.close()  # the traceback that a notebook keeps would keep the loader processes
+            raise
         return self.progress
+
+    def close(self) -> None:
+        """End the loader processes; they are started again if they are needed again."""
+        for loader in (self.loader, *(feed.loader for feed in self.feeds)):
+            loader.close()
 
     def _train_epoch(self) -> None:
         self.model.train()
