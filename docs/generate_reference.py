@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reference_pages.api import module_page, modules, names_page
 from reference_pages.commands import command_page
+from reference_pages.conformance import conformance_page
 from reference_pages.hooks import hooks_page
 from reference_pages.tables import all_plugins_page, configuration_page, first_party, kind_page
 
@@ -35,6 +36,7 @@ def pages() -> dict[Path, str]:
         "reference/hooks": hooks_page(),
         "reference/public-names": names_page(names),
         **{f"reference/api/{module}": module_page(module, names[module]) for module in names},
+        "reference/conformance": conformance_page(),
         "cli": command_page(),
     }
     found["reference/index"] = index_page(found)

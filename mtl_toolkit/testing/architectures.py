@@ -20,7 +20,7 @@ SIDE = 16
 def check_architecture(recipe: Architecture) -> list[Check]:
     """The checks of an architecture, over a small backbone and three tasks."""
     trial = ArchitectureTrial(recipe)
-    network = checks_of(recipe, trial.network(), module_rules(inputs_learn=False))
+    network = checks_of(recipe, trial.network(), module_rules(inputs_learn=False), "network")
     return [*check_recipe(recipe), *checks_of(recipe, trial, ARCHITECTURE_RULES), *network]
 
 

@@ -21,7 +21,7 @@ def check_backbone(recipe: Backbone, *, image_size: int = 64) -> list[Check]:
         image_size: side in pixels of the pictures it is tried on.
     """
     trial = BackboneTrial(recipe, image_size)
-    network = checks_of(recipe, trial.network(), module_rules(inputs_learn=False))
+    network = checks_of(recipe, trial.network(), module_rules(inputs_learn=False), "network")
     return [*check_recipe(recipe), *checks_of(recipe, trial, BACKBONE_RULES), *network]
 
 

@@ -35,12 +35,14 @@ class Check:
         kind: of the plugin: head, loss, dataset ...
         plugin: its name.
         name: of the check, the same in every release.
+        topic: the part of the documentation's page that it is in: the kind, or "recipe" or "network".
         rule: what is expected of the plugin's author, in a sentence.
     """
 
     kind: str
     plugin: str
     name: str
+    topic: str
     rule: str
     _attempt: Callable[[], None] = attrs.field(repr=False)
 
@@ -52,7 +54,7 @@ class Check:
     @property
     def page(self) -> str:
         """Where the documentation explains it."""
-        return page_of(self.kind, self.name)
+        return page_of(self.topic, self.name)
 
     def __call__(self) -> None:
         """Try it.
@@ -71,19 +73,26 @@ class Check:
             raise
 
 
-def page_of(kind: str, name: str) -> str:
-    """The address of a check's section, or the file's place in the repository if no site is known."""
+def page_of(topic: str, name: str) -> str:
+    """The address of a check's section, or the file's place in the sources if no site is known."""
     for entry in metadata.metadata("mtl-toolkit").get_all("Project-URL") or ():
         label, _, address = entry.partition(", ")
         if label.casefold() == "documentation":
-            return f"{address.rstrip('/')}/{PAGE}.html#{kind}-{name}"
-    return f"docs/{PAGE}.md#{kind}-{name} in the sources of mtl-toolkit"
+            return f"{address.rstrip('/')}/{PAGE}.html#{topic}-{name}"
+    return f"docs/{PAGE}.md#{topic}-{name} in the sources of mtl-toolkit"
 
 
-def checks_of(recipe: Recipe, subject: T, rules: Iterable[Rule[T]]) -> list[Check]:
+def checks_of(recipe: Recipe, subject: T, rules: Iterable[Rule[T]], topic: str = "") -> list[Check]:
     """The checks of a plugin, one for each rule."""
     return [
-        Check(recipe.kind, recipe.name, name_of(rule), text_of(rule), functools.partial(rule, subject))
+        Check(
+            kind=recipe.kind,
+            plugin=recipe.name,
+            name=name_of(rule),
+            topic=topic or recipe.kind,
+            rule=text_of(rule),
+            attempt=functools.partial(rule, subject),
+        )
         for rule in rules
     ]
 

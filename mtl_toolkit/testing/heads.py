@@ -38,7 +38,7 @@ def check_head(recipe: Head, *, labels: Labels | None = None) -> list[Check]:
     common = [*check_recipe(recipe), *checks_of(recipe, trial, FACT_RULES)]
     if recipe.members:
         return common
-    layers = checks_of(recipe, trial.layers(), module_rules(inputs_learn=True))
+    layers = checks_of(recipe, trial.layers(), module_rules(inputs_learn=True), "network")
     return [*common, *checks_of(recipe, trial, HEAD_RULES), *layers]
 
 

@@ -196,9 +196,16 @@ class _Outputs(nn.Module):
         return tuple(self.trial.call(self.module, inputs).values())
 
 
-def module_rules(*, inputs_learn: bool) -> tuple[Callable[[ModuleTrial], None], ...]:
-    """The rules of all networks; with `inputs_learn` also that the gradient goes on to their inputs."""
+def module_rules(
+    *, inputs_learn: bool = True, gpu: bool | None = None
+) -> tuple[Callable[[ModuleTrial], None], ...]:
+    """The rules of all networks.
+
+    Args:
+        inputs_learn: with the one that the gradient goes on to their inputs.
+        gpu: with those that need a GPU; by default if there is one.
+    """
     rules = [built_alike, same_in_eval_mode, rows_apart, gradient_reaches_parameters]
     rules += [gradient_reaches_inputs] if inputs_learn else []
     rules += [state_round_trip, bf16_autocast, exports]
-    return (*rules, on_a_gpu) if torch.cuda.is_available() else tuple(rules)
+    return (*rules, on_a_gpu) if (torch.cuda.is_available() if gpu is None else gpu) else tuple(rules)

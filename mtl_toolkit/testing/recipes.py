@@ -22,7 +22,7 @@ from .check import Broken, Check, Rule, checks_of, expect
 
 def check_recipe(recipe: Recipe) -> list[Check]:
     """What holds for a recipe of any kind; the checks of its kind begin with these."""
-    return checks_of(recipe, recipe, RULES)
+    return checks_of(recipe, recipe, RULES, "recipe")
 
 
 def loadable(recipe: Recipe) -> None:

@@ -19,7 +19,7 @@ FRAMES = 6
 def check_temporal(recipe: Temporal) -> list[Check]:
     """The checks of a temporal network, on windows of up to six frames."""
     trial = TemporalTrial(recipe)
-    network = checks_of(recipe, trial.network(), module_rules(inputs_learn=True))
+    network = checks_of(recipe, trial.network(), module_rules(inputs_learn=True), "network")
     return [*check_recipe(recipe), *checks_of(recipe, trial, TEMPORAL_RULES), *network]
 
 

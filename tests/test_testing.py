@@ -1,0 +1,164 @@
+"""The conformance kit itself: how checks are named, how they fail, where they point; and that ours use it."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import ClassVar
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from mtl_affect.expression import Expression
+from mtl_std.classification import Classification
+from mtl_std.regression import Regression
+
+from mtl_toolkit import Labels, Loss, Registry
+from mtl_toolkit.testing import (
+    Check,
+    ConformanceError,
+    check_architecture,
+    check_backbone,
+    check_balancer,
+    check_dataset,
+    check_head,
+    check_loss,
+    check_metric,
+    check_recipe,
+    check_sampler,
+    check_temporal,
+)
+from mtl_toolkit.testing.check import page_of
+from mtl_toolkit.testing.examples import Examples
+
+ROOT = Path(__file__).parents[1]
+KINDS = ("architecture", "backbone", "balancer", "dataset", "head", "loss", "metric", "sampler", "temporal")
+
+
+@attrs.frozen(kw_only=True)
+class Half(Loss):
+    """A loss that ignores everything, then fails."""
+
+    name: ClassVar[str] = "half"
+
+    def build(self, head):
+        def loss(output, target, mask):
+            return {"a": 1}["b"]
+
+        return loss
+
+
+def by_name(checks: list[Check]) -> dict[str, Check]:
+    return {check.name: check for check in checks}
+
+
+class TestCheck:
+    def test_names_are_different_and_lists_are_made_without_building_anything(self):
+        class Unbuildable(Classification):
+            def build(self, features):
+                raise AssertionError("built too early")
+
+        names = [check.name for check in check_head(Unbuildable(classes=("a", "b")))]
+        assert len(set(names)) == len(names)
+
+    def test_pytest_shows_its_name(self):
+        check = check_head(Expression())[0]
+        assert check.__name__ == check.name == "loadable"
+
+    def test_a_failure_says_what_is_expected_what_was_found_and_where_to_read(self):
+        @attrs.frozen(kw_only=True)
+        class Undocumented(Expression):
+            """A head."""
+
+            sharpness: float = 1.0
+
+        check = by_name(check_recipe(Undocumented()))["documented"]
+        with pytest.raises(ConformanceError) as caught:
+            check()
+        first, second = str(caught.value).splitlines()
+        assert first == f"head 'expression': {check.rule} (field 'sharpness' has no doc)"
+        assert second == f"see {page_of('recipe', 'documented')}"
+
+    def test_an_error_of_the_plugin_keeps_its_type_and_says_where_it_came_up(self):
+        check = by_name(check_loss(Half(), Expression()))["shape"]
+        with pytest.raises(KeyError) as caught:
+            check()
+        assert caught.value.__notes__ == [f"while checking loss 'half': {check.rule}\nsee {check.page}"]
+
+    def test_the_page_is_that_of_the_documentation_s_site_if_one_is_known(self, monkeypatch):
+        class Known:
+            def get_all(self, _key):
+                return ["Source, https://example.org/source", "Documentation, https://example.org/docs/"]
+
+        monkeypatch.setattr(metadata, "metadata", lambda _name: Known())
+        assert page_of("head", "strata") == "https://example.org/docs/reference/conformance.html#head-strata"
+
+
+def test_every_check_has_a_section_on_the_page_it_points_to():
+    page = (ROOT / "docs/reference/conformance.md").read_text(encoding="utf-8")
+    sections = set(re.findall(r"^### (.+)$", page, re.MULTILINE))
+    heads = {"expr": Expression()}
+    registry = Registry.load()
+    recipe = {kind: registry.of_kind(kind)[0].recipe for kind in KINDS}
+    # No field is given: what is listed does not depend on the recipe.
+    made = {kind: recipe[kind].__new__(recipe[kind]) for kind in KINDS}
+    checks = [
+        *check_head(Expression()),
+        *check_loss(made["loss"], Expression()),
+        *check_metric(made["metric"], Expression()),
+        *check_dataset(made["dataset"], heads),
+        *check_sampler(made["sampler"], heads),
+        *check_backbone(made["backbone"]),
+        *check_architecture(made["architecture"]),
+        *check_temporal(made["temporal"]),
+        *check_balancer(made["balancer"]),
+    ]
+    assert {f"{check.topic} {check.name}" for check in checks} <= sections
+    assert all(check.page.partition("#")[2].startswith(f"{check.topic}-{check.name} ") for check in checks)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_first_party_plugin_is_checked_by_its_own_package(kind):
+    """Its class is handed to the kit's function for its kind, somewhere in its package's tests."""
+    missing = []
+    for plugin in Registry.load().of_kind(kind):
+        folder = ROOT / "plugins" / plugin.source.distribution / "tests"
+        if folder.is_dir():
+            texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
+            call = re.compile(rf"\b{plugin.recipe.__name__}\(|\brecipe\(")
+            if not any(f"check_{kind}(" in text and call.search(text) for text in texts):
+                missing.append(plugin.name)
+    assert missing == []
+
+
+class TestExamples:
+    def test_labels_are_valid_and_half_of_them_are_what_the_outputs_say(self):
+        head = Expression()
+        rows = Examples(head).rows(40)
+        right = head.estimate(rows.values) == rows.target
+        assert right[::2].all()
+        assert not right[1::2].all()
+
+    def test_labels_given_are_drawn_from(self):
+        head = Regression(range=(1900, 2000))
+        labels = Labels(
+            np.array([[1910.0], [1950.0], [0.0]], np.float32), np.array([[True], [True], [False]])
+        )
+        rows = Examples(head, labels).rows(20)
+        assert set(rows.target[:, 0].tolist()) == {1910.0, 1950.0}
+
+    def test_a_head_that_estimates_no_valid_label_asks_for_some(self):
+        check = by_name(check_head(Regression(range=(1900, 2000))))["default-losses-conform"]
+        with pytest.raises(ConformanceError, match=r"give some with labels=Labels\(values, valid\)"):
+            check()
+
+    def test_poison_lies_outside_the_mask_and_nowhere_else(self):
+        head = Regression(axes=("x", "y"))
+        rows = Examples(head).some_missing(30)
+        poisoned = rows.poisoned()
+        assert torch.equal(poisoned.target.isnan(), ~rows.mask)
+        assert torch.equal(poisoned.values.isnan(), ~rows.mask)
+        assert torch.equal(poisoned.features.isnan().all(1), ~rows.mask.any(1))
+        assert torch.equal(poisoned.values[rows.mask], rows.values[rows.mask])
