@@ -9,6 +9,7 @@ import click
 
 from ..errors import ConfigError
 from .scaffold.folder import write_folder
+from .scaffold.licenses import license_expression
 from .scaffold.names import Names
 from .scaffold.package import Package
 from .scaffold.templates import KINDS, about
@@ -75,5 +76,6 @@ def told(package: Package) -> str:
     source = folder / names.module / f"{package.kind}.py"
     lines = [f"{folder}: {about(package.kind)['what']}, in {source}"]
     if package.license_file() is None:
-        lines.append(f"{folder / 'LICENSE'} is missing: add the text of {package.license}")
+        text = license_expression(package.license)
+        lines.append(f"{folder / 'LICENSE'} is missing: add the text of {text}, and name it in license-files")
     return "\n".join([*lines, "next:", *(f"  {command}" for command in commands)])

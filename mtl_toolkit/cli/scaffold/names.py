@@ -12,7 +12,7 @@ import attrs
 from packaging.utils import InvalidName, canonicalize_name
 
 PLUGIN_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
-LONGEST = 40  # characters of a plugin's name: it stands in class names, and lines have an end
+LONGEST = 32  # characters of a plugin's name: it stands in class names, and lines have an end
 TAKEN_FOLDERS = {"license", "tests"}  # other parts of the package; file systems may not tell cases apart
 
 
@@ -34,7 +34,8 @@ class Names:
     def derive(cls, distribution: str, plugin: str | None = None) -> Names:
         """The module's name from the distribution's, and the plugin's too if it is not given."""
         normal = canonicalize_name(distribution)
-        return cls(distribution, normal.replace("-", "_"), plugin or normal.removeprefix("mtl-"))
+        called = normal.removeprefix("mtl-") if plugin is None else plugin
+        return cls(distribution, normal.replace("-", "_"), called)
 
     def class_name(self, taken: frozenset[str] = frozenset()) -> str:
         """The plugin's name in CamelCase; with `My` in front where Python or the module has it already."""
