@@ -1,0 +1,1 @@
+"""Counting: a head, a loss, a dataset and a lifecycle hook for mtl-toolkit."""
