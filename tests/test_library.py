@@ -9,7 +9,9 @@ import os
 import random
 import signal
 import warnings
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import psutil
 import pytest
@@ -20,6 +22,7 @@ from mtl_std.balancers import Sum
 from mtl_std.classification import Classification
 from mtl_std.regression import Regression
 from mtl_std.samplers import Shuffle
+from nbclient import NotebookClient
 from rich.console import Console
 from torch import nn
 
@@ -46,6 +49,7 @@ from mtl_toolkit import (
     run,
 )
 
+NOTEBOOK = Path(__file__).parents[1] / "examples" / "library.ipynb"
 HEADS = {"side": Classification(classes=("left", "right"), hidden=0), "distance": Regression(hidden=0)}
 SHORT = ("defaults.epochs=1", "defaults.epoch_length=2", "datasets.val.samples=8")
 TEACHER = "stages=[{ name = 'teacher', sharing = false }]"
@@ -341,3 +345,25 @@ def test_a_report_is_what_the_directory_has(trained):
     directory, loaded = trained
     again = run(loaded, directory)  # finished: nothing is trained
     assert again == json.loads((directory / "report.json").read_text())
+
+
+class TestTheNotebook:
+    def test_is_kept_without_its_outputs(self):
+        notebook = nbformat.read(NOTEBOOK, as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert [cell.outputs for cell in code if cell.outputs or cell.execution_count] == []
+
+    @pytest.mark.slow  # starts a kernel, which loads torch
+    def test_runs_and_shows_progress_scores_and_a_plot(self, tmp_path):
+        notebook = nbformat.read(NOTEBOOK, as_version=4)
+        resources = {"metadata": {"path": str(tmp_path)}}
+        NotebookClient(notebook, timeout=300, resources=resources).execute()
+        shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+        texts = [one.get("text") or one.get("data", {}).get("text/plain", "") for one in shown]
+        assert sum("epoch " in text and "loss " in text for text in texts) == 12
+        (scores,) = [text for text in texts if text.startswith("arm ")]
+        found = {tuple(line.split()[:2]): float(line.split()[2]) for line in scores.splitlines() if line}
+        assert found["arm", "macro_f1"] > 0.95
+        assert found["height", "ccc"] > 0.9
+        assert [one for one in shown if "image/png" in one.get("data", {})]
+        assert list(tmp_path.iterdir()) == []

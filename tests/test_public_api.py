@@ -71,7 +71,9 @@ def class_lines(name: str, cls: type) -> Iterator[str]:
     for member in public_members(cls):
         value = inspect.getattr_static(cls, member)
         if member in fields:
-            yield f"{name}.{member}: {fields[member].type}".replace("'", "")
+            yield f"{name}.{member}: {fields[member].type}"
+        elif member in getattr(cls, "_fields", ()):
+            yield plain_annotations(f"{name}.{member}: {inspect.get_annotations(cls)[member]!r}")
         elif isinstance(value, property):
             returned = value.fget.__annotations__.get("return", "") if value.fget else ""
             yield f"{name}.{member}: {returned} (property)".replace("'", "")
@@ -96,7 +98,13 @@ def signature(value: Any) -> str:
         return ""
     text = re.sub(r"<function (?:\w+\.)*<lambda> at 0x[0-9a-f]+>", "<lambda>", text)
     text = re.sub(r" at 0x[0-9a-f]+", "", text)
-    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)  # annotations that are texts
+    return plain_annotations(text)
+
+
+def plain_annotations(text: str) -> str:
+    """Annotations are texts, or wrap one, as Python pleases."""
+    text = re.sub(r"""ForwardRef\((["'])(.*?)\1[^)]*\)""", r"\2", text)
+    return re.sub(r"""(: |-> )(["'])(.*?)\2""", r"\1\3", text)
 
 
 def test_the_public_names_are_those_of_the_list():
