@@ -39,10 +39,10 @@ PLUGIN_OPTIONS: dict[str, type[Recipe]] = {
 TORCHRUN = {
     "--nproc-per-node": r"\d+|gpu",
     "--nnodes": r"\d+",
-    "--node-rank": r"\d+|\$\w+",
+    "--node-rank": r"\d+",
     "--rdzv-id": r"\w+",
     "--rdzv-backend": r"c10d",
-    "--rdzv-endpoint": r"[\w.$]+:\d+",
+    "--rdzv-endpoint": r"[\w.]+:\d+",
     "--master-addr": r"[\w.]+",
     "--master-port": r"\d+",
 }

@@ -27,6 +27,7 @@ from .device import leaving_process_as_found, make_accelerator, peak_memory, sta
 from .extract import Extracted, extract_stage
 from .job import StageJob
 from .load import NETWORK, find_checkpoint
+from .one_folder import check_one_folder
 from .screen import Screen
 from .stage import train_stage
 from .survey import survey
@@ -84,6 +85,7 @@ def run(
             shutil.rmtree(directory.stage(name).path, ignore_errors=True)
         directory.write_config(loaded.to_toml())
     accelerator.wait_for_everyone()
+    check_one_folder(directory, loaded.to_toml(), accelerator)
     entries: list[dict[str, Any]] = []
     for stage in config.stages:
         job = StageJob(
