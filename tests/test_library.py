@@ -238,14 +238,19 @@ class TestTrainers:
         assert trainer.accelerator.mixed_precision == "no"
         assert outcome(trainer) == outcome(alone)
 
-    def test_a_keyboard_interrupt_ends_the_loader_processes_and_training_can_go_on(self):
+    @pytest.mark.parametrize("moment", ["after an epoch", "within one"])
+    def test_a_keyboard_interrupt_ends_the_loader_processes_and_training_can_go_on(self, moment):
         alone = make_trainer(workers=2)
         alone.fit()
         alone.close()
 
         class Impatient(Screen):
             def save(self, progress):
-                if progress.epoch == 1:
+                if moment == "after an epoch" and progress.epoch == 1:
+                    raise KeyboardInterrupt
+
+            def step_done(self, progress, steps, rows):
+                if moment == "within one" and (progress.epoch, progress.step) == (1, 2):
                     raise KeyboardInterrupt
 
         before = set(psutil.Process().children())
