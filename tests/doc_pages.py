@@ -10,17 +10,28 @@ import attrs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
-FENCE = re.compile(r"^(`{3,})\s*(\S*)\s*$")
+FENCE = re.compile(r"^(`{3,})\s*(\S*)\s*(\S*)$")
+
+INCLUDED = "{literalinclude}"
 
 
 @attrs.frozen
 class Block:
-    """A fenced block: its page, the line of its fence, its language ('' for none), and its text."""
+    """A fenced block.
+
+    Attributes:
+        page: where it stands.
+        line: the line of its fence.
+        language: what follows the fence; '' for nothing.
+        text: what is inside.
+        argument: of a directive; '' for none.
+    """
 
     page: Path
     line: int
     language: str
     text: str
+    argument: str = ""
 
     def __str__(self) -> str:
         return f"{named(self.page)}:{self.line}"
@@ -37,18 +48,26 @@ def blocks_of(page: Path) -> Iterator[Block]:
     Raises:
         ValueError: if a fence is not closed.
     """
-    fence, start, language, inside = "", 0, "", list[str]()
+    fence, start, language, argument, inside = "", 0, "", "", list[str]()
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         found = FENCE.match(line)
         if not fence and found:
-            fence, start, language, inside = found[1], number, found[2], []
+            fence, language, argument = found.groups()
+            start, inside = number, []
         elif fence and line == fence:
-            yield Block(page, start, language, "".join(f"{one}\n" for one in inside))
+            yield Block(page, start, language, "".join(f"{one}\n" for one in inside), argument)
             fence = ""
         elif fence:
             inside.append(line)
     if fence:
         raise ValueError(f"{named(page)}:{start}: the block is not closed")
+
+
+def text_of(page: Path) -> str:
+    """The text of a page, and after it the modules of the packages of which it shows one."""
+    shown = [page.parent / block.argument for block in blocks_of(page) if block.language == INCLUDED]
+    modules = {module for path in shown for module in path.parent.glob("*.py")}
+    return "\n".join(path.read_text(encoding="utf-8") for path in (page, *sorted(modules)))
 
 
 def blocks_in(language: str) -> list[Block]:

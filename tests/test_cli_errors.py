@@ -79,7 +79,7 @@ class TestUsage:
             (
                 "train",
                 "Error: no such command 'train'; there are: "
-                "check, data, evaluate, plugins, predict, run, submission",
+                "check, data, evaluate, plugin, plugins, predict, run, submission",
             ),
             ("run", "Error: Missing argument 'CONFIG'."),
             ("check", "Error: Missing argument 'CONFIG'."),

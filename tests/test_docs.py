@@ -11,7 +11,7 @@ import tomllib
 import pytest
 
 from tests.doc_commands import command_lines, problem_of
-from tests.doc_pages import PAGES, ROOT, Block, blocks_in, blocks_of, named
+from tests.doc_pages import INCLUDED, PAGES, ROOT, Block, blocks_in, blocks_of, named, text_of
 from tests.doc_toml import OWN_PLUGIN, problems_of
 
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]+)(?:#[^)]*)?\)")
@@ -20,7 +20,9 @@ CHECKED = {"python", "toml", "sh", "json", "text"}
 UNCHECKED = {
     "": "an outline of folders and files",
     "bibtex": "for a reader's own bibliography",
+    "{image}": "Sphinx checks it",
     "{toctree}": "Sphinx checks it",
+    INCLUDED: "files that have tests of their own",
     "py": "a signature, on a generated page",
 }
 # Pages whose Python needs what the tests of this file have not, with the test that runs it.
@@ -33,7 +35,7 @@ def code_pages() -> list[object]:
 
 
 def own_plugins(block: Block) -> list[str]:
-    return OWN_PLUGIN.findall(block.page.read_text(encoding="utf-8"))
+    return OWN_PLUGIN.findall(text_of(block.page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -58,7 +60,7 @@ def test_python_blocks_of_a_page_run_one_after_the_other(page, tmp_path, monkeyp
 @pytest.mark.parametrize("block", blocks_in("toml"), ids=str)
 def test_toml_blocks_are_valid_once_what_they_lack_is_added(block, tmp_path, monkeypatch):
     monkeypatch.setenv("MTL_DATA", str(tmp_path))
-    assert problems_of(tomllib.loads(block.text), tmp_path, block.page.read_text(encoding="utf-8")) == []
+    assert problems_of(tomllib.loads(block.text), tmp_path, text_of(block.page)) == []
 
 
 @pytest.mark.parametrize("block", blocks_in("sh"), ids=str)
@@ -76,6 +78,19 @@ def test_commands_whose_output_is_shown_have_known_arguments(block):
 def test_json_blocks_can_be_read():
     for block in blocks_in("json"):
         json.loads(block.text)
+
+
+def test_what_the_abaw_page_quotes_is_in_its_example():
+    example = (ROOT / "examples" / "abaw-affwild2.toml").read_text(encoding="utf-8").splitlines()
+    quoted = [block for block in blocks_in("toml") if named(block.page) == "docs/abaw.md"]
+    lines = [line for block in quoted for line in block.text.splitlines()]
+    assert [line for line in lines if line not in example] == []
+
+
+def test_the_abaw_page_and_the_readme_show_the_same_scores():
+    shown = [block.text for block in blocks_in("text") if "$ mtl run examples/abaw.toml\n" in block.text]
+    assert len(shown) == 2
+    assert shown[0] == shown[1]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
