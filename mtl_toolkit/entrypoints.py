@@ -252,6 +252,7 @@ def _recipes(impl: pluggy.HookImpl, kind: str) -> list[Any]:
 
 
 def recipe_problem(recipe: Any, kind: str) -> str | None:
+    """What is wrong with a class that a hook returns for a kind of plugin, or None."""
     base = KINDS[kind]
     if not (inspect.isclass(recipe) and issubclass(recipe, base)):
         return f"must return subclasses of {base.__name__} (got {recipe!r})"

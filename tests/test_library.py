@@ -263,7 +263,54 @@ class TestTrainers:
         assert outcome(trainer) == outcome(alone)
 
 
+DRAWN = '''
+from typing import ClassVar
+
+import attrs
+import torch
+from torch import nn
+
+from mtl_toolkit import Loss, hookimpl
+
+
+class Live(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.rand(()))
+
+    def forward(self, output, target, mask):
+        return self.factor * (output.values.logsumexp(1) * mask).sum() / mask.sum().clamp(min=1)
+
+
+@attrs.frozen(kw_only=True)
+class Drawn(Loss):
+    """A loss whose parameter begins at random."""
+
+    name: ClassVar[str] = "drawn"
+
+    def build(self, head):
+        return Live()
+
+
+@hookimpl
+def mtl_losses():
+    return [Drawn]
+'''
+
+
 class TestRuns:
+    def test_draw_what_losses_begin_with_from_their_seed(self, tiny, tmp_path, packages):
+        packages.add("drawn", {"drawn": DRAWN})
+        loaded = load_config(tiny, overrides=(TEACHER, *SHORT, "tasks.expr.losses=['drawn']"))
+        reports, states = [], []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            reports.append(report_without_times(run(loaded, tmp_path / str(seed))))
+            states.append((tmp_path / str(seed) / "teacher/last/objective.safetensors").read_bytes())
+        assert reports[0] == reports[1]
+        assert states[0] == states[1]
+        assert b"stateful.0.factor" in states[0]
+
     def test_of_different_precision_one_after_the_other_or_nested_are_as_if_alone(self, tiny, tmp_path):
         one, other = (
             load_config(tiny, overrides=(TEACHER, *SHORT, f"trainer.precision={precision}"))
