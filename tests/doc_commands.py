@@ -27,6 +27,7 @@ FORMS = {
     "source": r"source \.venv/bin/activate",
     "export": r"export \w+=\S+",
     "cd": r"cd \S+",
+    "sphinx-build": r"sphinx-build( -[Wn])* docs docs/_build",
     "tensorboard": r"tensorboard --logdir[ =]\S+",
     "mlflow": r"mlflow ui( --\S+( \S+)?)*",
 }
@@ -100,7 +101,7 @@ def mtl_problem(words: list[str], own: set[str]) -> str | None:
                 return f"no command {words[0]!r} of {command.name}"
             command, words = inner, words[1:]
         _ask_for_no_files(command)
-        command.make_context(command.name, list(words))
+        command.make_context(command.name, list(words), parent=context)
         _check_values(words, own)
     except click.exceptions.Exit:  # --help, --version
         return None
