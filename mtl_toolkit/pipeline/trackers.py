@@ -215,7 +215,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, bool | int | float 
 def _installed(name: str) -> bool:
     """Trackers that a program has registered itself are no business of accelerate's list."""
     own = {one.value for one in LoggerType}
-    return name not in own or name in {str(one) for one in tracking.get_available_trackers()}
+    return name not in own or name in {one.value for one in tracking.get_available_trackers()}
 
 
 def _accepted(name: str) -> list[str]:
