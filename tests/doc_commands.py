@@ -93,7 +93,7 @@ def torchrun_problem(words: list[str], own: set[str]) -> str | None:
 def mtl_problem(words: list[str], own: set[str]) -> str | None:
     """Let click parse the words, and read what stands for a plugin or an override."""
     command: click.Command = main
-    context = click.Context(main, info_name="mtl")
+    context = click.Context(main, info_name="mtl", **main.context_settings)
     try:
         while isinstance(command, click.Group) and words and not words[0].startswith("-"):
             inner = command.get_command(context, words[0])

@@ -13,6 +13,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*
 FENCE = re.compile(r"^(`{3,})\s*(\S*)\s*(\S*)$")
 
 INCLUDED = "{literalinclude}"
+ADDED = re.compile(r"# (\S+), at the end\n")
 
 
 @attrs.frozen
@@ -73,3 +74,12 @@ def text_of(page: Path) -> str:
 def blocks_in(language: str) -> list[Block]:
     """The blocks of all pages in a language."""
     return [block for page in PAGES for block in blocks_of(page) if block.language == language]
+
+
+def file_of(block: Block) -> str:
+    """What a TOML block is part of: one that begins with `# NAME, at the end` follows the block `# NAME`."""
+    added = ADDED.match(block.text)
+    if not added:
+        return block.text
+    before = [one.text for one in blocks_of(block.page) if one.text.startswith(f"# {added[1]}\n")]
+    return "\n".join([*before, block.text])

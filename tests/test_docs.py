@@ -11,7 +11,7 @@ import tomllib
 import pytest
 
 from tests.doc_commands import command_lines, problem_of
-from tests.doc_pages import INCLUDED, PAGES, ROOT, Block, blocks_in, blocks_of, named, text_of
+from tests.doc_pages import INCLUDED, PAGES, ROOT, Block, blocks_in, blocks_of, file_of, named, text_of
 from tests.doc_toml import OWN_PLUGIN, problems_of
 
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]+)(?:#[^)]*)?\)")
@@ -60,7 +60,7 @@ def test_python_blocks_of_a_page_run_one_after_the_other(page, tmp_path, monkeyp
 @pytest.mark.parametrize("block", blocks_in("toml"), ids=str)
 def test_toml_blocks_are_valid_once_what_they_lack_is_added(block, tmp_path, monkeypatch):
     monkeypatch.setenv("MTL_DATA", str(tmp_path))
-    assert problems_of(tomllib.loads(block.text), tmp_path, text_of(block.page)) == []
+    assert problems_of(tomllib.loads(file_of(block)), tmp_path, text_of(block.page)) == []
 
 
 @pytest.mark.parametrize("block", blocks_in("sh"), ids=str)
