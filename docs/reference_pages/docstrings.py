@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ForwardRef
 
 SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):")
 TITLES = {"Args": "Arguments"}
 ITEM = re.compile(r"    (\*{0,2}[\w.]+(?:, \w+)*): (.*)")
 WIDTH = 100
+PREFIXES: Mapping[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
 def docstring(value: Any) -> str:
@@ -68,7 +69,7 @@ def _parameters(parameters: list[inspect.Parameter]) -> Iterator[str]:
         if parameter.kind is parameter.KEYWORD_ONLY and not star:
             star = True
             yield "*"
-        prefix = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        prefix = PREFIXES.get(parameter.kind, "")
         star = star or prefix == "*"
         yield f"{prefix}{parameter.name}{_typed(parameter)}{_default(parameter)}"
 
