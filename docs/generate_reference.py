@@ -21,6 +21,7 @@ from mtl_toolkit.plugin import KINDS
 DOCS = Path(__file__).parent
 WRITTEN = "<!-- Written by docs/generate_reference.py: change the code, not this page. -->\n\n"
 PLURALS = {kind: f"{kind}es" if kind.endswith("s") else f"{kind}s" for kind in KINDS}
+TITLES = {"temporals": "Temporal networks", "postprocessors": "Post-processors"}
 
 
 def pages() -> dict[Path, str]:
@@ -28,9 +29,9 @@ def pages() -> dict[Path, str]:
     registry, names = first_party(), modules()
     found = {
         "reference/configuration": configuration_page(),
-        "reference/plugins": all_plugins_page(registry, PLURALS),
+        "reference/plugins": all_plugins_page(registry, PLURALS, TITLES),
         **{
-            f"reference/{plural}": kind_page(registry, kind, plural.capitalize())
+            f"reference/{plural}": kind_page(registry, kind, TITLES.get(plural, plural.capitalize()))
             for kind, plural in PLURALS.items()
         },
         "reference/hooks": hooks_page(),

@@ -13,6 +13,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*
 FENCE = re.compile(r"^(`{3,})\s*(\S*)\s*(\S*)$")
 
 INCLUDED = "{literalinclude}"
+HEADING = re.compile(r"#{1,6} ")
 ADDED = re.compile(r"# (\S+), at the end\n")
 
 
@@ -74,6 +75,14 @@ def text_of(page: Path) -> str:
 def blocks_in(language: str) -> list[Block]:
     """The blocks of all pages in a language."""
     return [block for page in PAGES for block in blocks_of(page) if block.language == language]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The places in a page that a link may lead to: its headings, as GitHub and MyST name them."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    inside = {line for block in blocks_of(page) for line in block.text.splitlines()}
+    headings = [line.lstrip("#").strip() for line in lines if HEADING.match(line) and line not in inside]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def file_of(block: Block) -> str:

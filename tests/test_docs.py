@@ -11,16 +11,26 @@ import tomllib
 import pytest
 
 from tests.doc_commands import command_lines, problem_of
-from tests.doc_pages import INCLUDED, PAGES, ROOT, Block, blocks_in, blocks_of, file_of, named, text_of
+from tests.doc_pages import (
+    INCLUDED,
+    PAGES,
+    ROOT,
+    Block,
+    anchors_of,
+    blocks_in,
+    blocks_of,
+    file_of,
+    named,
+    text_of,
+)
 from tests.doc_toml import OWN_PLUGIN, problems_of
 
-LINK = re.compile(r"\]\((?!https?://)([^)#\s]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)]*))?\)")
 CHECKED = {"python", "toml", "sh", "json", "text"}
 # What else a block may be, and why nothing is done with it.
 UNCHECKED = {
     "": "an outline of folders and files",
     "bibtex": "for a reader's own bibliography",
-    "{image}": "Sphinx checks it",
     "{toctree}": "Sphinx checks it",
     INCLUDED: "files that have tests of their own",
     "py": "a signature, on a generated page",
@@ -94,9 +104,13 @@ def test_the_abaw_page_and_the_readme_show_the_same_scores():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_links_lead_to_files(page):
-    targets = LINK.findall(page.read_text(encoding="utf-8"))
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+def test_links_lead_to_files_and_headings(page):
+    lost = []
+    for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        path = page.parent / target if target else page
+        if not path.exists() or (anchor and anchor not in anchors_of(path)):
+            lost.append(f"{target}#{anchor}")
+    assert lost == []
 
 
 def test_the_generated_pages_are_up_to_date(monkeypatch):

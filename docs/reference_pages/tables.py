@@ -87,11 +87,11 @@ def kind_page(registry: Registry, kind: str, title: str) -> str:
     return text
 
 
-def all_plugins_page(registry: Registry, pages: Mapping[str, str]) -> str:
+def all_plugins_page(registry: Registry, pages: Mapping[str, str], titles: Mapping[str, str]) -> str:
     """Every plugin on one page: its kind, name, what it is, and the page that has its fields."""
     text = "# All plugins\n\nWhat this repository brings; `mtl plugins` lists what is installed.\n\n"
     for kind, page in pages.items():
-        text += f"## {page.capitalize()}\n\n| `type` | what | from |\n|---|---|---|\n"
+        text += f"## {titles.get(page, page.capitalize())}\n\n| `type` | what | from |\n|---|---|---|\n"
         for plugin in registry.of_kind(kind):
             link = f"[`{plugin.name}`]({page}.md#{anchor(plugin.name)})"
             text += f"| {link} | {escaped(plugin.doc)} | `{plugin.source.distribution}` |\n"
