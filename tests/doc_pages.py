@@ -9,7 +9,11 @@ from pathlib import Path
 import attrs
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("examples/*/README.md")),
+]
 FENCE = re.compile(r"^(`{3,})\s*(\S*)\s*(\S*)$")
 
 INCLUDED = "{literalinclude}"
@@ -66,9 +70,14 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 
 def text_of(page: Path) -> str:
-    """The text of a page, and after it the modules of the packages of which it shows one."""
+    """The text of a page, and after it the modules of the packages that it is about.
+
+    These are those of which it shows a module, and the one that it is the README of.
+    """
     shown = [page.parent / block.argument for block in blocks_of(page) if block.language == INCLUDED]
     modules = {module for path in shown for module in path.parent.glob("*.py")}
+    if "examples" in page.parts:
+        modules |= set(page.parent.glob("*/*.py"))
     return "\n".join(path.read_text(encoding="utf-8") for path in (page, *sorted(modules)))
 
 
