@@ -11,11 +11,14 @@ import attrs
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mtl_affect.expression import Expression
 from mtl_std.classification import Classification
 from mtl_std.regression import Regression
+from mtl_std.timm_backbone import Timm
+from torch import nn
 
-from mtl_toolkit import Labels, Loss, Registry
+from mtl_toolkit import Labels, Loss, Registry, Temporal
 from mtl_toolkit.testing import (
     Check,
     ConformanceError,
@@ -162,3 +165,42 @@ class TestExamples:
         assert torch.equal(poisoned.values.isnan(), ~rows.mask)
         assert torch.equal(poisoned.features.isnan().all(1), ~rows.mask.any(1))
         assert torch.equal(poisoned.values[rows.mask], rows.values[rows.mask])
+
+
+class Differences(nn.Module):
+    """Each frame, and how it differs from the one before; nothing in it is learnt."""
+
+    num_features = 32
+
+    def forward(self, inputs, mask=None):
+        if mask is not None:
+            inputs = torch.where(mask[..., None], inputs, 0.0)
+        return torch.cat([inputs, F.pad(inputs[:, 1:] - inputs[:, :-1], (0, 0, 1, 0))], dim=2)
+
+
+@attrs.frozen(kw_only=True)
+class Changes(Temporal):
+    """A network without parameters."""
+
+    name: ClassVar[str] = "changes"
+
+    def build(self, features):
+        return Differences()
+
+
+@attrs.frozen(kw_only=True)
+class FrozenBackbone(Timm):
+    """A backbone of which nothing is trained."""
+
+    name: ClassVar[str] = "frozen"
+
+    def build(self, image_size, *, weights=True):
+        return super().build(image_size, weights=weights).requires_grad_(requires_grad=False)
+
+
+@pytest.mark.parametrize(
+    "checks", [check_temporal(Changes()), check_backbone(FrozenBackbone(name="test_resnet"), image_size=32)]
+)
+def test_a_network_without_anything_to_train_conforms(checks):
+    for check in checks:
+        check()
