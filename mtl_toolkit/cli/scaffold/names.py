@@ -44,9 +44,10 @@ class Names:
 
     def problems(self) -> list[str]:
         """One line for each name that cannot be used."""
-        found = [distribution_problem(self.distribution) or module_problem(self.module)]
-        found.append(plugin_problem(self.plugin))
-        return [problem for problem in found if problem]
+        problem = distribution_problem(self.distribution) or module_problem(self.module)
+        if problem and self == Names.derive(self.distribution):
+            return [problem]  # a plugin's name made from a wrong one is not the user's
+        return [one for one in (problem, plugin_problem(self.plugin)) if one]
 
 
 def distribution_problem(name: str) -> str | None:
