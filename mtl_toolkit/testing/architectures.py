@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..plugin import Architecture
+from ..seeding import seeded
 from .check import Broken, Check, Rule, checks_of, expect, expect_equal
 from .modules import ModuleTrial, module_rules
 from .recipes import check_recipe
@@ -99,7 +100,8 @@ def every_task_trains_a_backbone(trial: ArchitectureTrial) -> None:
         made.append(SmallBackbone())
         return made[-1]
 
-    module = trial.recipe.build(backbone, list(TASKS)).train()
+    with seeded():
+        module = trial.recipe.build(backbone, list(TASKS)).train()
     expect(made, "backbone() was never called")
     for task in TASKS:
         module.zero_grad()

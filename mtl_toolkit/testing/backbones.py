@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..plugin import Backbone
+from ..seeding import seeded
 from .check import Broken, Check, Rule, checks_of, expect, expect_equal
 from .modules import ModuleTrial, module_rules
 from .recipes import check_recipe
@@ -74,7 +75,7 @@ def problems(trial: BackboneTrial) -> None:
 
 def without_weights(trial: BackboneTrial) -> None:
     """With `weights=False` it is the same network without pretrained weights: a checkpoint has its own."""
-    with torch.random.fork_rng(devices=[]):
+    with seeded():
         bare = trial.recipe.build(trial.size, weights=False).state_dict()
     full = trial.network().module().state_dict()
     expect(bare.keys() == full.keys(), f"other tensors: {sorted(bare.keys() ^ full.keys())[:3]}")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..batch import HeadOutput
 from ..plugin import Balancer
+from ..seeding import seeded
 from .check import Broken, Check, Rule, checks_of, expect, expect_equal, expect_finite
 from .recipes import check_recipe
 
@@ -82,8 +83,7 @@ class BalancerTrial:
     ) -> dict[str, Tensor | None]:
         """One backward pass; the gradients after it."""
         losses, outputs = network(present or self.tasks, zero)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded():
             (live or self.live()).backward(losses, outputs, scale)
         return {name: parameter.grad for name, parameter in network.named_parameters()}
 

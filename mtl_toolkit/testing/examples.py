@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..batch import HeadOutput, Labels
 from ..plugin import Head
+from ..seeding import seeded
 from .check import Broken
 
 FEATURES = 16  # width of what heads are built on
@@ -100,8 +101,8 @@ class Examples:
     def shape(self) -> torch.Size:
         """The shape of one row's output."""
         if self._shape is None:
-            module = self.head.build(FEATURES).eval()
-            with torch.no_grad():
+            with seeded(), torch.no_grad():
+                module = self.head.build(FEATURES).eval()
                 self._shape = module(torch.zeros(2, FEATURES)).values.shape[1:]
         return self._shape
 

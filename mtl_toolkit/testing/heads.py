@@ -15,6 +15,7 @@ from torch.distributions import Distribution, constraints, kl_divergence
 from ..batch import HeadOutput, Labels
 from ..errors import ConfigError
 from ..plugin import Head
+from ..seeding import seeded
 from .check import Broken, Check, Rule, checks_of, expect, expect_equal, expect_finite
 from .examples import FEATURES, Examples
 from .losses import LOSS_RULES, LossTrial
@@ -99,7 +100,8 @@ def facts(trial: HeadTrial) -> None:
 def shape(trial: HeadTrial) -> None:
     """`build` and `build_last` map float [rows, features] to a `HeadOutput` of floats, for any rows."""
     for build in (trial.recipe.build, trial.recipe.build_last):
-        module = build(FEATURES).eval()
+        with seeded():
+            module = build(FEATURES).eval()
         for rows in (1, 2, 7):
             with torch.no_grad():
                 output = module(torch.zeros(rows, FEATURES))

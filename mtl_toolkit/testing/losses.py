@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..batch import HeadOutput, Labels
 from ..plugin import Head, Loss, TeacherLoss
+from ..seeding import seeded
 from .check import Broken, Check, Rule, checks_of, expect, expect_equal, expect_finite
 from .examples import Examples, Rows
 from .recipes import check_recipe
@@ -50,8 +51,7 @@ class LossTrial:
     @cached_property
     def live(self) -> Any:
         """The loss, built once, in eval mode if it is a module."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded():
             built = self.recipe.build(self.head)
         return built.eval() if isinstance(built, nn.Module) else built
 
@@ -174,7 +174,8 @@ def parameters_learn(trial: LossTrial) -> None:
             raise Broken(f"{name} gets none")
         if parameter.grad is not None:
             expect_finite([parameter.grad], f"the gradient of {name}")
-    again: Any = trial.recipe.build(trial.head)
+    with seeded(1):
+        again: Any = trial.recipe.build(trial.head)
     again.load_state_dict(live.state_dict())
     rows = trial.examples.rows(8, seed=3)
     one, other = trial.result(rows, live.eval()), trial.result(rows, again.eval())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import tensors_of
+from ..seeding import seeded
 from .check import Broken, expect, expect_equal, expect_finite
 
 BF16 = 5e-2  # relative: bf16 has 8 bits, and a network several layers
@@ -37,8 +38,7 @@ class ModuleTrial:
 
     def module(self, seed: int = 0) -> nn.Module:
         """The network in eval mode, the same for the same seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return self.build().eval()
 
     def run(self, module: nn.Module, inputs: Tensor) -> Mapping[str, Tensor]:
@@ -48,7 +48,8 @@ class ModuleTrial:
 
     def loss(self, module: nn.Module, inputs: Tensor) -> Tensor:
         """A number that depends on all outputs that are learnt from, with gradient."""
-        outputs = self.call(module, inputs)
+        with seeded():  # of dropout
+            outputs = self.call(module, inputs)
         generator = torch.Generator().manual_seed(5)
         terms = []
         for name, output in outputs.items():

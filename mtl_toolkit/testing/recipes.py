@@ -26,14 +26,14 @@ def check_recipe(recipe: Recipe) -> list[Check]:
 
 
 def loadable(recipe: Recipe) -> None:
-    """A recipe is a named class decorated with @attrs.frozen(kw_only=True), with no abstract method left."""
+    """A recipe is a named class decorated with `@attrs.frozen(kw_only=True)`, no abstract method left."""
     for one in recipes_in(recipe):
         problem = recipe_problem(type(one), one.kind)
         expect(problem is None, str(problem))
 
 
 def documented(recipe: Recipe) -> None:
-    """The class has a docstring, and each field says in metadata={"doc": ...} what it means.
+    """The class has a docstring, and each field says what it means in `metadata={"doc": ...}`.
 
     Say the unit too. `mtl plugins KIND/NAME` and the reference show nothing else.
     """
