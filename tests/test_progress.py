@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import sys
 
 import pytest
 import torch
@@ -72,6 +73,26 @@ def test_a_terminal_has_a_bar_with_rate_and_time_left(tiny):
         screen.step_done(Progress(step=4), 5, 16)
         screen._bar.refresh()
     assert re.search(r"epoch 1/3.* 4/15 steps .*samples/s.* left ", written.getvalue())
+
+
+def test_the_bar_is_on_standard_error_and_standard_output_has_only_what_is_printed(tiny, monkeypatch, capsys):
+    """As in `mtl run config.toml > lines.txt` on a terminal, with a plugin that prints."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with ProgressScreen(epochs=3) as screen:
+        screen.step_done(Progress(step=4), 5, 16)
+        screen._bar.refresh()
+        print("printed")
+    out, err = capsys.readouterr()
+    assert " 4/15 steps " in err
+    assert out == "printed\n"
+
+
+@pytest.mark.parametrize(("widgets", "draws"), [(None, False), ("found", True)])
+def test_a_notebook_has_a_bar_if_it_has_ipywidgets(monkeypatch, widgets, draws):
+    monkeypatch.setattr(progress_screen.importlib.util, "find_spec", {"ipywidgets": widgets}.get)
+    screen = ProgressScreen(Console(force_jupyter=True))
+    assert screen._bar.disable is not draws
 
 
 def test_a_resumed_stage_does_not_count_what_an_earlier_run_did_as_its_own_speed(tiny):

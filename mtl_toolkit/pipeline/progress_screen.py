@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import time
 from collections.abc import Collection, Mapping
 from types import TracebackType
@@ -46,9 +47,12 @@ class ProgressScreen(Screen):
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=console,
+            console=self.console,
             transient=True,
             disable=not _draws(self.console),
+            # On a terminal, printed lines go above the bar. In a file they stay, whatever the console is.
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=sys.stderr.isatty(),
         )
         self._task: TaskID | None = None
         self._rows = 0
