@@ -17,6 +17,7 @@ import psutil
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from mtl_affect.synthetic_faces import SyntheticFaces
 from mtl_std.balancers import Sum
 from mtl_std.classification import Classification
@@ -48,6 +49,7 @@ from mtl_toolkit import (
     predict,
     run,
 )
+from mtl_toolkit.pipeline.device import leaving_process_as_found
 
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "library.ipynb"
 HEADS = {"side": Classification(classes=("left", "right"), hidden=0), "distance": Regression(hidden=0)}
@@ -67,6 +69,11 @@ class Trunk(nn.Module):
 def draw(count, seed):
     points = torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
     return points, (points[:, 0] > 0).long(), points.norm(dim=1, keepdim=True)
+
+
+def make_accelerator():
+    """The program's own; it would accumulate gradients over four batches."""
+    return Accelerator(cpu=True, gradient_accumulation_steps=4)
 
 
 def make_trainer(seed=0, *, workers=0, **more):
@@ -97,7 +104,7 @@ def make_trainer(seed=0, *, workers=0, **more):
         feeds=[Feed(StreamLoader(SequentialPlan(held_out), HEADS), FeedMetrics("held-out", HEADS))],
         select={"held-out/side/macro_f1": 1.0},
         seed=seed,
-        accelerator=Accelerator(cpu=True),
+        accelerator=make_accelerator(),
         **more,
     )
 
@@ -127,7 +134,8 @@ def process_state():
         "folder": os.getcwd(),  # noqa: PTH109
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "warnings": list(warnings.filters),
-        "precision": Accelerator(cpu=True).mixed_precision,
+        "precision": AcceleratorState().mixed_precision,
+        "accumulation": GradientState().num_steps,
     }
 
 
@@ -149,6 +157,7 @@ class TestTheProcess:
         random.seed(7)
         np.random.seed(7)
         torch.manual_seed(7)
+        make_accelerator()
         before = process_state()
         yield
         after = process_state()
@@ -186,6 +195,20 @@ class TestTheProcess:
         )
         (block,) = predict(stage, samples, workers=workers)
         evaluate(block, samples.labels(), draws=20)
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_the_processes_of_a_torchrun_outlive_a_run_and_a_device_of_its_own_does_not(monkeypatch, launched):
+    """A program started by torchrun goes on with its process group; any other may choose another device."""
+    if launched:
+        monkeypatch.setenv("WORLD_SIZE", "1")
+    else:
+        monkeypatch.delenv("WORLD_SIZE", raising=False)
+    state = {}
+    monkeypatch.setattr(PartialState, "_shared_state", state)
+    with leaving_process_as_found():
+        state["backend"] = "gloo"
+    assert state == ({"backend": "gloo"} if launched else {})
 
 
 class TestTrainers:

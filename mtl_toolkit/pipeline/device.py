@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from ..errors import ConfigError
 
@@ -34,12 +34,13 @@ def start_measuring(device: torch.device) -> None:
 
 @contextlib.contextmanager
 def leaving_process_as_found() -> Iterator[None]:
-    """Put back what a run sets for the whole process: torch's threads, and accelerate's device and precision.
+    """Put back what a run sets for the whole process: torch's threads, and what accelerate keeps once.
 
-    A program may have an `Accelerator` of its own, before and after. The processes of a `torchrun` stay.
+    That is the device, the precision and the accumulation of gradients. A program may have an `Accelerator`
+    of its own, before and after. The processes of a `torchrun` stay.
     """
     threads = torch.get_num_threads()
-    shared = [AcceleratorState._shared_state]
+    shared = [AcceleratorState._shared_state, GradientState._shared_state]
     if "WORLD_SIZE" not in os.environ:
         shared.append(PartialState._shared_state)
     before = [dict(state) for state in shared]
