@@ -68,7 +68,7 @@ class Samples(abc.ABC):
         return (torch.cat(rows) if rows else None), np.asarray(kept, dtype=np.int64)
 
     def id(self, index: int) -> str:
-        """Name a sample in messages and logs."""
+        """A name of its own, by which messages, logs and tables of predictions call a sample."""
         return str(index)
 
     def skips(self, index: int) -> bool:

@@ -120,12 +120,49 @@ class UnusedParameter(nn.Module):
         return sound(output, target, mask)
 
 
+class LeaksInTraining(nn.Module):
+    def forward(self, output, target, mask):
+        return (times_mask if self.training else sound)(output, target, mask)
+
+
+class StateOutsideBuffers(nn.Module):
+    """Divides by what the loss was, in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = 1.0
+
+    def forward(self, output, target, mask):
+        loss = sound(output, target, mask)
+        if not self.training:
+            return loss
+        before, self.before = self.before, 0.5 * self.before + float(loss.detach())
+        return loss / before
+
+
 @attrs.frozen(kw_only=True)
 class Unlearning(CrossEntropy):
     """Broken."""
 
     def build(self, head):
         return UnusedParameter()
+
+
+@attrs.frozen(kw_only=True)
+class WithModule(Unlearning):
+    """Broken."""
+
+    module: ClassVar[type[nn.Module]] = LeaksInTraining
+
+    def build(self, head):
+        return self.module()
+
+
+@attrs.frozen(kw_only=True)
+class Forgetful(WithModule):
+    """Broken."""
+
+    module: ClassVar[type[nn.Module]] = StateOutsideBuffers
 
 
 @attrs.frozen(kw_only=True)
@@ -184,6 +221,7 @@ LOSSES = [
     of_loss("of estimates, which have no gradient", of_estimates, "gradient-reaches-outputs"),
     of_loss("multiplies with the mask", times_mask, "masked-rows-change-nothing"),
     of_loss("masks after computing", where_after_log, "masked-rows-change-nothing"),
+    of_loss("multiplies with the mask in training", WithModule(), "masked-rows-change-nothing"),
     of_loss("a teacher of rows outside the mask", TeachesAllRows(), "masked-rows-change-nothing"),
     of_loss("a mean over all rows", mean_over_all, "masked-rows-do-not-count"),
     of_loss("divides by no rows", no_clamp, "all-masked-is-zero"),
@@ -192,6 +230,7 @@ LOSSES = [
     of_loss("draws random numbers in eval mode", noisy, "same-when-called-again"),
     of_loss("writes into the target", writes_into_target, "same-when-called-again"),
     of_loss("a parameter without a part", Unlearning(), "parameters-learn"),
+    of_loss("state of training that is no buffer", Forgetful(), "parameters-learn"),
     of_loss("log of a softmax", log_of_softmax, "large-outputs"),
 ]
 
@@ -242,6 +281,21 @@ class Unreduced(Counting):
     def reset(self):
         super().reset()
         self.rows = 0
+
+
+class Gathered(Counting):
+    """A list that processes gather one by one: they wait for each other if one has fewer batches."""
+
+    def __init__(self, head):
+        super().__init__(head)
+        self.add_state("batches", [], dist_reduce_fx=None)
+
+    def update(self, output, target, mask):
+        self.batches.append(self.errors(output, target, mask).sum())
+        self.count = self.count + mask.sum()
+
+    def compute(self):
+        return torch.stack(list(self.batches)).sum() / self.count.clamp(min=1)
 
 
 class Multiplies(Counting):
@@ -347,6 +401,7 @@ METRICS = [
     of_metric("reports another name than it announces", Named, "names"),
     of_metric("a mean of the batches' means", BatchMeans, "batches-do-not-matter"),
     of_metric("a count that no process adds up", Unreduced, "shards-add-up"),
+    of_metric("a list that is gathered one by one", Gathered, "shards-add-up"),
     of_metric("multiplies with the mask", Multiplies, "masked-rows-change-nothing"),
     of_metric("counts rows without a label", CountsAllRows, "masked-rows-do-not-count"),
     of_metric("divides by no rows", DividesByZero, "all-masked-is-finite"),

@@ -306,6 +306,11 @@ class IgnoresLengths(Average):
         return super().forward(inputs, None)
 
 
+class IgnoresLengthsInTraining(Average):
+    def forward(self, inputs, mask=None):
+        return super().forward(inputs, None if self.training else mask)
+
+
 class ZeroTimesOutside(Average):
     """Nothing outside is seen, and its gradient is a little more than none."""
 
@@ -339,6 +344,7 @@ TEMPORALS = [
     *of_networks(Averages, check_temporal, inputs=True),
     of_temporal("the last frame only", LastFrame, "shape"),
     of_temporal("ignores the mask", IgnoresLengths, "frames-outside-change-nothing"),
+    of_temporal("ignores the mask in training", IgnoresLengthsInTraining, "frames-outside-change-nothing"),
     of_temporal("a gradient outside the mask", ZeroTimesOutside, "masked-gradient"),
     of_temporal("looks at single frames", FrameByFrame, "frames-are-seen-together"),
 ]
@@ -435,6 +441,31 @@ class Numpy(Total):
         return torch.stack([float(w) * loss for w, loss in zip(weights, losses.values(), strict=True)]).sum()
 
 
+class RunningMeans(Total):
+    """Weights by a running mean of the losses, which no checkpoint holds."""
+
+    def __init__(self, tasks):
+        super().__init__(tasks)
+        self.means = dict.fromkeys(tasks, 1.0)
+
+    def combine(self, losses):
+        for task, loss in losses.items():
+            self.means[task] = 0.5 * self.means[task] + 0.5 * float(loss.detach())
+        return torch.stack([loss / (1 + self.means[task]) for task, loss in losses.items()]).sum()
+
+
+class Uncertainty(nn.Module):
+    """Weights that would have to be learnt."""
+
+    def __init__(self, tasks):
+        super().__init__()
+        self.sigma = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in tasks})
+
+    def backward(self, losses, outputs, scale=1.0):
+        terms = [(-self.sigma[task]).exp() * loss + self.sigma[task] for task, loss in losses.items()]
+        (torch.stack(terms).sum() * scale).backward()
+
+
 @attrs.frozen(kw_only=True)
 class Sums(Balancer):
     """The sum, sound."""
@@ -462,6 +493,8 @@ BALANCERS = [
     of_balancer("moves a parameter", Moves, "parameters-stay"),
     of_balancer("divides by the loss", Relative, "a-loss-may-be-zero"),
     of_balancer("weights from numpy", Numpy, "same-from-the-same-seed"),
+    of_balancer("a running mean of the losses", RunningMeans, "keeps-no-state"),
+    of_balancer("weights that are learnt", Uncertainty, "keeps-no-state"),
 ]
 
 KINDS = {

@@ -14,11 +14,14 @@ import torch
 import torch.nn.functional as F
 from mtl_affect.expression import Expression
 from mtl_std.classification import Classification
+from mtl_std.hdf5 import Hdf5
 from mtl_std.regression import Regression
+from mtl_std.samplers import Balanced
 from mtl_std.timm_backbone import Timm
 from torch import nn
+from torch.distributions import Categorical
 
-from mtl_toolkit import Labels, Loss, Registry, Temporal
+from mtl_toolkit import HeadOutput, Labels, Loss, Registry, Temporal
 from mtl_toolkit.testing import (
     Check,
     ConformanceError,
@@ -196,6 +199,142 @@ class FrozenBackbone(Timm):
 
     def build(self, image_size, *, weights=True):
         return super().build(image_size, weights=weights).requires_grad_(requires_grad=False)
+
+
+class ZeroStart(nn.Module):
+    """A last layer that begins at zero, as is done for residual branches and for regression."""
+
+    def __init__(self, features, outputs):
+        super().__init__()
+        self.last = nn.Linear(features, outputs)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, features):
+        return HeadOutput(self.last(features), features)
+
+
+@attrs.frozen(kw_only=True)
+class Levels(Classification):
+    """Ordered classes from thresholds (Cao et al., 2020): a column less than there are classes."""
+
+    name: ClassVar[str] = "levels"
+
+    def build(self, features):
+        return ZeroStart(features, len(self.classes) - 1)
+
+    build_last = build
+
+    @property
+    def columns(self):
+        return self.classes[1:]
+
+    def estimate(self, values):
+        return (values > 0).sum(-1)
+
+    def predictions(self, values):
+        return values.float().sigmoid()
+
+    def decide(self, predictions):
+        return (predictions > 0.5).sum(-1)
+
+    def distribution(self, values, temperature=1.0):
+        above = (values.float() / temperature).sigmoid().cummin(-1).values
+        padded = F.pad(above, (1, 0), value=1.0)
+        shares = (padded - F.pad(above, (0, 1))).clamp(min=1e-6)
+        return Categorical(probs=shares[:, None], validate_args=False)
+
+    def default_losses(self):
+        return (Thresholds(),)
+
+
+@attrs.frozen(kw_only=True)
+class Thresholds(Loss):
+    """Cross-entropy of each threshold."""
+
+    name: ClassVar[str] = "thresholds"
+
+    def build(self, head):
+        def loss(output, target, mask):
+            values = torch.where(mask[:, None], output.values, 0.0)
+            above = torch.where(mask, target, 0)[:, None] > torch.arange(
+                values.shape[1], device=values.device
+            )
+            losses = F.binary_cross_entropy_with_logits(values, above.float(), reduction="none").mean(-1)
+            return torch.where(mask, losses, 0.0).sum() / mask.sum().clamp(min=1)
+
+        return loss
+
+
+@attrs.frozen(kw_only=True)
+class Contrastive(Loss):
+    """Rows of one class attract each other (Khosla et al., 2020): the more rows, the larger it is."""
+
+    name: ClassVar[str] = "contrastive"
+
+    def build(self, head):
+        def loss(output, target, mask):
+            features = F.normalize(torch.where(mask[:, None], output.features, 0.0), dim=1)
+            classes = torch.where(mask, target, -1)
+            pairs = mask[:, None] & mask & ~torch.eye(len(mask), dtype=torch.bool)
+            alike = pairs & (classes[:, None] == classes)
+            logits = (features @ features.T / 0.5).masked_fill(~pairs, -1e9)
+            likely = logits - logits.logsumexp(1, keepdim=True)
+            per_row = torch.where(alike, likely, 0.0).sum(1) / alike.sum(1).clamp(min=1)
+            return -torch.where(mask, per_row, 0.0).sum() / mask.sum().clamp(min=1)
+
+        return loss
+
+
+@attrs.frozen(kw_only=True)
+class Skipped(FrozenBackbone):
+    """Residual branches are left out at random in training (Huang et al., 2016)."""
+
+    name: ClassVar[str] = "skipped"
+
+    def build(self, image_size, *, weights=True):
+        return RandomDepth()
+
+
+class RandomDepth(nn.Module):
+    num_features = 4
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.branch = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1)
+
+    def forward(self, inputs):
+        features = self.stem(inputs)
+        if not self.training or torch.rand(()) < 0.5:
+            features = features + self.branch(features)
+        return features.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "checks",
+    [
+        pytest.param(check_head(Levels(classes=("none", "some", "much"))), id="a head of thresholds"),
+        pytest.param(check_loss(Contrastive(), Expression()), id="a loss that grows with the rows"),
+        pytest.param(check_backbone(Skipped(name="any")), id="layers left out at random"),
+        pytest.param(
+            check_sampler(
+                Balanced(),
+                {"year": Regression(range=(1900, 2000))},
+                labels={"year": Labels(np.full((5, 1), 1950, np.float32), np.ones((5, 1), bool))},
+            ),
+            id="a sampler of labels that are given",
+        ),
+    ],
+)
+def test_unusual_plugins_that_are_sound_conform(checks):
+    for check in checks:
+        check()
+
+
+def test_paths_of_a_recipe_may_go_up():
+    recipe = Hdf5(path=Path(__file__).parent / ".." / "faces.h5")
+    for check in check_recipe(recipe):
+        check()
 
 
 @pytest.mark.parametrize(

@@ -49,17 +49,17 @@ TOPICS: dict[str, tuple[str, Iterable[Rule[Any]]]] = {
     "recipe": ("Recipes of every kind", recipes.RULES),
     "network": (
         "Networks: heads, backbones, architectures, temporal networks",
-        modules.module_rules(gpu=True),
+        modules.module_rules(),
     ),
     "head": ("Heads", (*heads.FACT_RULES, *heads.HEAD_RULES)),
-    "loss": ("Losses", (*losses.LOSS_RULES, losses.on_a_gpu)),
-    "metric": ("Metrics", (*metrics.METRIC_RULES, metrics.on_a_gpu)),
+    "loss": ("Losses", losses.LOSS_RULES),
+    "metric": ("Metrics", metrics.METRIC_RULES),
     "dataset": ("Datasets", datasets.DATASET_RULES),
     "sampler": ("Samplers", samplers.SAMPLER_RULES),
     "backbone": ("Backbones", backbones.BACKBONE_RULES),
     "architecture": ("Architectures", architectures.ARCHITECTURE_RULES),
     "temporal": ("Temporal networks", temporals.TEMPORAL_RULES),
-    "balancer": ("Balancers", (*balancers.BALANCER_RULES, balancers.on_a_gpu)),
+    "balancer": ("Balancers", balancers.BALANCER_RULES),
 }
 
 

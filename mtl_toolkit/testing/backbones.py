@@ -98,7 +98,7 @@ def channels_last(trial: BackboneTrial) -> None:
 def look_at_the_picture(trial: BackboneTrial) -> None:
     """Other pictures give other features."""
     network = trial.network()
-    found = network.run(network.module(), trial.pictures(2))["features"]
+    found = network.run(network.trained(), trial.pictures(2))["features"]
     if torch.equal(found[0], found[1]):
         raise Broken("two pictures give the same features")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..plugin import Recipe
 
 PAGE = "reference/conformance"  # of the documentation: has a section for every check
+GPU = "on-a-gpu"  # the name of the rules that need one
 T = TypeVar("T")
 Rule = Callable[[T], None]
 
@@ -93,8 +94,13 @@ def checks_of(recipe: Recipe, subject: T, rules: Iterable[Rule[T]], topic: str =
             rule=text_of(rule),
             attempt=functools.partial(rule, subject),
         )
-        for rule in rules
+        for rule in runnable(rules)
     ]
+
+
+def runnable(rules: Iterable[Rule[T]]) -> Iterator[Rule[T]]:
+    """The rules that can be tried on this machine."""
+    return (rule for rule in rules if name_of(rule) != GPU or torch.cuda.is_available())
 
 
 def name_of(rule: Rule[Any]) -> str:

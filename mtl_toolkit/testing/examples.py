@@ -18,6 +18,12 @@ FEATURES = 16  # width of what heads are built on
 SCALES = (1.0, 0.3, 0.1, 0.03)  # of outputs, until what they stand for is a valid label
 
 
+def worst_of(values: np.ndarray) -> np.ndarray:
+    """What may lie outside a mask, in the type of some labels: NaN, the largest integer, or true."""
+    worst = {"f": np.nan, "b": True}.get(values.dtype.kind)
+    return np.full_like(values, np.iinfo(values.dtype).max if worst is None else worst)
+
+
 @attrs.frozen(eq=False)
 class Rows:
     """Rows of one task.
@@ -58,7 +64,6 @@ class Rows:
 
     def poisoned(self) -> Rows:
         """NaN, or the largest integer, in all that lies outside the mask."""
-        worst = float("nan") if self.target.is_floating_point() else torch.iinfo(self.target.dtype).max
         rows = self.units.any(1)
         # A unit's own values have the second dimension, where there are several units.
         apart = self.values.ndim > 1 and self.values.shape[1] == self.units.shape[1] > 1
@@ -68,7 +73,7 @@ class Rows:
             values=torch.where(keep, self.values, torch.nan),
             teacher=torch.where(keep, self.teacher, torch.nan),
             features=torch.where(rows[:, None], self.features, torch.nan),
-            target=torch.where(self.mask, self.target, torch.tensor(worst, dtype=self.target.dtype)),
+            target=torch.where(self.mask, self.target, torch.from_numpy(worst_of(self.target.numpy()))),
         )
 
 

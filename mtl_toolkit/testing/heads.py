@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,14 +16,15 @@ from ..batch import HeadOutput, Labels
 from ..errors import ConfigError
 from ..plugin import Head
 from ..seeding import seeded
-from .check import Broken, Check, Rule, checks_of, expect, expect_equal, expect_finite
-from .examples import FEATURES, Examples
+from .check import Broken, Check, Rule, checks_of, expect, expect_equal, expect_finite, runnable
+from .examples import FEATURES, Examples, worst_of
 from .losses import LOSS_RULES, LossTrial
 from .metrics import METRIC_RULES, MetricTrial
 from .modules import ModuleTrial, module_rules
 from .recipes import check_recipe
 
 T = TypeVar("T")
+INTERVAL: Any = type(constraints.integer_interval(0, 1))  # torch has no public name for it
 
 
 def check_head(recipe: Head, *, labels: Labels | None = None) -> list[Check]:
@@ -166,10 +167,7 @@ def estimate_in_range(trial: HeadTrial) -> None:
         expect_finite([estimate], "the estimate")
         if estimate.numel() == 9 * np.prod(head.target_shape) and support is not constraints.real:
             found = estimate.reshape(9, *head.target_shape).numpy().astype(head.target_dtype)
-            if (
-                isinstance(support, type(constraints.integer_interval(0, 1)))
-                or support is constraints.boolean
-            ):
+            if isinstance(support, INTERVAL) or support is constraints.boolean:
                 problem = head.check_labels(Labels(found, np.ones(found.shape, np.bool_)))
                 expect(problem is None, f"check_labels says of an estimate: {problem}")
 
@@ -236,11 +234,10 @@ def checks_labels(trial: HeadTrial) -> None:
     NaN is neither below nor above anything: `(values < 0) | (values > 1)` lets it pass.
     """
     head, labels = trial.recipe, trial.labels
-    worst = np.nan if labels.values.dtype.kind == "f" else np.iinfo(labels.values.dtype).max
-    hidden = Labels(np.where(labels.valid, labels.values, worst).astype(labels.values.dtype), labels.valid)
-    problem = head.check_labels(hidden)
-    expect(problem is None, f"of {worst} outside the mask it says: {problem}")
-    for wrong in _wrong_labels(head, labels):
+    worst = worst_of(labels.values)
+    problem = head.check_labels(Labels(np.where(labels.valid, labels.values, worst), labels.valid))
+    expect(problem is None, f"of {worst.flat[0]} outside the mask it says: {problem}")
+    for wrong in _wrong_labels(trial, labels):
         values = labels.values.copy()
         values[labels.complete()] = wrong
         found = head.check_labels(Labels(values, labels.valid))
@@ -298,7 +295,7 @@ HEAD_RULES: tuple[Rule[HeadTrial], ...] = (
 
 
 def _try_all(what: str, trial: T, rules: tuple[Rule[T], ...]) -> None:
-    for rule in rules:
+    for rule in runnable(rules):
         try:
             rule(trial)
         except Broken as found:
@@ -322,8 +319,13 @@ def _support(distribution: Distribution) -> object:
         return None
 
 
-def _wrong_labels(head: Head, labels: Labels) -> list[float]:
-    if labels.values.dtype.kind == "f":
+def _wrong_labels(trial: HeadTrial, labels: Labels) -> list[float]:
+    """NaN; of ids of classes, the first outside on both sides."""
+    kind = labels.values.dtype.kind
+    if kind == "f":
         return [np.nan]
-    classes = len(head.columns) > 1 and head.target_shape == ()
-    return [-1, len(head.columns)] if classes else []
+    support = _support(trial.recipe.distribution(trial.values(2)))
+    if trial.recipe.target_shape or not isinstance(support, INTERVAL):
+        return []
+    beyond = int(torch.as_tensor(support.upper_bound).max()) + 1
+    return [beyond] if kind == "u" else [-1, beyond]

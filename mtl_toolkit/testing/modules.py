@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import tensors_of
 from ..seeding import seeded
-from .check import Broken, expect, expect_equal, expect_finite
+from .check import Broken, Rule, expect, expect_equal, expect_finite
 
 BF16 = 5e-2  # relative: bf16 has 8 bits, and a network several layers
 
@@ -27,28 +27,34 @@ class ModuleTrial:
         inputs: makes the inputs of a number of rows.
         call: runs it; gives its outputs by name, each with the rows first.
         learns: the outputs that a loss is taken of; by default all.
-        rows_apart: whether in eval mode a row's output depends on that row alone.
     """
 
     build: Callable[[], nn.Module]
     inputs: Callable[[int], Tensor]
     call: Callable[[nn.Module, Tensor], Mapping[str, Tensor]]
     learns: tuple[str, ...] = ()
-    rows_apart: bool = True
 
     def module(self, seed: int = 0) -> nn.Module:
         """The network in eval mode, the same for the same seed."""
         with seeded(seed):
             return self.build().eval()
 
+    def trained(self, seed: int = 0) -> nn.Module:
+        """As after some steps: a parameter that begins at zero, as of a residual branch, is no longer so."""
+        module, generator = self.module(seed), torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(0.01 * torch.randn(parameter.shape, generator=generator))
+        return module
+
     def run(self, module: nn.Module, inputs: Tensor) -> Mapping[str, Tensor]:
         """Its outputs, without gradient."""
         with torch.no_grad():
             return self.call(module, inputs)
 
-    def loss(self, module: nn.Module, inputs: Tensor) -> Tensor:
-        """A number that depends on all outputs that are learnt from, with gradient."""
-        with seeded():  # of dropout
+    def loss(self, module: nn.Module, inputs: Tensor, seed: int = 0) -> Tensor:
+        """A number that depends on all outputs that are learnt from, with gradient; `seed` is of dropout."""
+        with seeded(seed):
             outputs = self.call(module, inputs)
         generator = torch.Generator().manual_seed(5)
         terms = []
@@ -95,11 +101,14 @@ def rows_apart(trial: ModuleTrial) -> None:
 
 def gradient_reaches_parameters(trial: ModuleTrial) -> None:
     """In training every parameter that is not frozen gets a finite gradient, some of them not zero."""
-    module, inputs = trial.module().train(), trial.inputs(8)
+    module, inputs = trial.trained().train(), trial.inputs(8)
     learning = [(name, one) for name, one in module.named_parameters() if one.requires_grad]
     if not learning:
         return  # such as a fixed filter, or a frozen network
-    trial.loss(module, inputs).backward()
+    for seed in range(8):  # layers may be dropped at random
+        trial.loss(module, inputs, seed).backward()
+        if all(one.grad is not None for _, one in learning):
+            break
     named = [(name, one.grad) for name, one in learning]
     for name, gradient in named:
         if gradient is None:
@@ -111,7 +120,7 @@ def gradient_reaches_parameters(trial: ModuleTrial) -> None:
 
 def gradient_reaches_inputs(trial: ModuleTrial) -> None:
     """The gradient goes on to the features that are read, so that what lies under them is trained too."""
-    module, inputs = trial.module().train(), trial.inputs(8).requires_grad_()
+    module, inputs = trial.trained().train(), trial.inputs(8).requires_grad_()
     trial.loss(module, inputs).backward()
     if inputs.grad is None or not inputs.grad.abs().max() > 0:
         raise Broken("none arrives: is something detached, or rounded?")
@@ -123,12 +132,10 @@ def state_round_trip(trial: ModuleTrial) -> None:
 
     Keep what changes and is not a parameter in a buffer.
     """
-    module, inputs = trial.module(seed=1).train(), trial.inputs(8)
-    for _ in range(2):  # running statistics move
-        trial.call(module, inputs)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    module, inputs = trial.trained(seed=1).train(), trial.inputs(8)
+    with seeded():
+        for _ in range(2):  # running statistics move
+            trial.call(module, inputs)
     module.eval()
     again = trial.module(seed=3)
     again.load_state_dict({name: tensor.clone() for name, tensor in tensors_of(module).items()})
@@ -201,16 +208,17 @@ class _Outputs(nn.Module):
         return tuple(self.trial.call(self.module, inputs).values())
 
 
-def module_rules(
-    *, inputs_learn: bool = True, gpu: bool | None = None
-) -> tuple[Callable[[ModuleTrial], None], ...]:
-    """The rules of all networks.
-
-    Args:
-        inputs_learn: with the one that the gradient goes on to their inputs.
-        gpu: with those that need a GPU; by default if there is one.
-    """
-    rules = [built_alike, same_in_eval_mode, rows_apart, gradient_reaches_parameters]
-    rules += [gradient_reaches_inputs] if inputs_learn else []
-    rules += [state_round_trip, bf16_autocast, exports]
-    return (*rules, on_a_gpu) if (torch.cuda.is_available() if gpu is None else gpu) else tuple(rules)
+def module_rules(*, inputs_learn: bool = True) -> tuple[Rule[ModuleTrial], ...]:
+    """The rules of all networks; with `inputs_learn` also that the gradient goes on to their inputs."""
+    learning = (gradient_reaches_inputs,) if inputs_learn else ()
+    return (
+        built_alike,
+        same_in_eval_mode,
+        rows_apart,
+        gradient_reaches_parameters,
+        *learning,
+        state_round_trip,
+        bf16_autocast,
+        exports,
+        on_a_gpu,
+    )

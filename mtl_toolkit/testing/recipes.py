@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import tomllib
 from pathlib import Path
@@ -83,6 +84,6 @@ def _values(recipe: Recipe) -> dict[str, Any]:
     """The fields' values, with paths as a file would have them read: whole."""
 
     def whole(_recipe: Any, _field: Any, value: Any) -> Any:
-        return value.expanduser().absolute() if isinstance(value, Path) else value
+        return Path(os.path.normpath(value.expanduser().absolute())) if isinstance(value, Path) else value
 
     return attrs.asdict(recipe, value_serializer=whole)

@@ -10,33 +10,41 @@ import numpy as np
 from ..batch import Labels
 from ..plugin import Head, Sampler
 from .check import Check, Rule, checks_of, expect
-from .examples import Examples
+from .examples import Examples, worst_of
 from .recipes import check_recipe
 
 LENGTH = 60
 
 
-def check_sampler(recipe: Sampler, heads: Mapping[str, Head]) -> list[Check]:
+def check_sampler(
+    recipe: Sampler, heads: Mapping[str, Head], *, labels: Mapping[str, Labels] | None = None
+) -> list[Check]:
     """The checks of a sampler, on sixty samples of which some lack a label.
 
     Args:
         recipe: the sampler.
         heads: tasks that it can draw for.
+        labels: labels to draw from, by task; by default made from the heads' own estimates.
     """
-    return [*check_recipe(recipe), *checks_of(recipe, SamplerTrial(recipe, heads), SAMPLER_RULES)]
+    trial = SamplerTrial(recipe, heads, labels)
+    return [*check_recipe(recipe), *checks_of(recipe, trial, SAMPLER_RULES)]
 
 
 class SamplerTrial:
     """A sampler, and labels to draw by."""
 
-    def __init__(self, recipe: Sampler, heads: Mapping[str, Head]) -> None:
+    def __init__(
+        self, recipe: Sampler, heads: Mapping[str, Head], labels: Mapping[str, Labels] | None = None
+    ) -> None:
         self.recipe = recipe
         self.heads = dict(heads)
+        self.given = dict(labels or {})
 
     @cached_property
     def labels(self) -> dict[str, Labels]:
         """Labels of sixty samples, by task."""
-        rows = {task: Examples(head).some_missing(LENGTH) for task, head in self.heads.items()}
+        examples = {task: Examples(head, self.given.get(task)) for task, head in self.heads.items()}
+        rows = {task: one.some_missing(LENGTH) for task, one in examples.items()}
         return {task: Labels(one.target.numpy(), one.mask.numpy()) for task, one in rows.items()}
 
     def order(self, seed: int, labels: Mapping[str, Labels] | None = None) -> np.ndarray:
@@ -74,8 +82,7 @@ def missing_labels_do_not_matter(trial: SamplerTrial) -> None:
     """What lies where a label is missing does not change the order."""
     changed = {}
     for task, labels in trial.labels.items():
-        values = labels.values.copy()
-        values[~labels.valid] = np.nan if values.dtype.kind == "f" else -7
+        values = np.where(labels.valid, labels.values, worst_of(labels.values))
         changed[task] = Labels(values, labels.valid)
     expect(np.array_equal(trial.order(0), trial.order(0, changed)), "it does")
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..plugin import Temporal
+from ..seeding import seeded
 from .check import Check, Rule, checks_of, expect, expect_equal
 from .examples import FEATURES
 from .modules import ModuleTrial, module_rules
@@ -60,13 +61,20 @@ def shape(trial: TemporalTrial) -> None:
 
 def frames_outside_change_nothing(trial: TemporalTrial) -> None:
     """What lies outside the mask changes nothing inside; a short window is as it would be alone."""
-    module, windows = trial.network().module(), trial.windows(3)
+    module, windows = trial.network().trained(), trial.windows(3)
     lengths = (FRAMES, 4, 1)
     mask = torch.arange(FRAMES) < torch.tensor(lengths)[:, None]
+    far = torch.where(mask[..., None], windows, 1000.0)
+    for mode in (True, False):
+        module.train(mode)
+        with torch.no_grad():
+            with seeded():  # of dropout
+                found = module(windows, mask)
+            with seeded():
+                other = module(far, mask)
+        what = f"frames inside, with other values outside, in {'training' if mode else 'eval mode'}"
+        expect_equal(other[mask], found[mask], what, 1e-3, 1e-4)
     with torch.no_grad():
-        found = module(windows, mask)
-        other = module(torch.where(mask[..., None], windows, 1000.0), mask)
-        expect_equal(other[mask], found[mask], "frames inside, with other values outside", 1e-3, 1e-4)
         for place, length in enumerate(lengths):
             alone = module(windows[place : place + 1, :length], None)[0]
             expect_equal(
@@ -86,7 +94,7 @@ def masked_gradient(trial: TemporalTrial) -> None:
 
 def frames_are_seen_together(trial: TemporalTrial) -> None:
     """A frame's output depends on other frames of its window: without that a head would do."""
-    module, windows = trial.network().module(), trial.windows(1)
+    module, windows = trial.network().trained(), trial.windows(1)
     changed = windows.clone()
     changed[0, 2] += 1.0
     with torch.no_grad():

@@ -54,6 +54,7 @@ class CsvSamples(PictureSamples):
             faceless=faceless,
         )
         self._pictures = PictureFiles(root, table.files)
+        self._above = None if table.boxes is None else rows_above(table.files)
         self._columns = {"video": table.videos, "frame": table.frames}
         self._groups = table.groups
         self._lines = table.lines
@@ -74,8 +75,9 @@ class CsvSamples(PictureSamples):
         return f"{self._source} line {self._lines[index]}: {self.id(index)}"
 
     def id(self, index: int) -> str:
-        """The picture's path as the table has it."""
-        return self._pictures.name(index)
+        """The picture's path as the table has it; from the second face of a picture on with its number."""
+        above = 0 if self._above is None else int(self._above[index])
+        return f"{self._pictures.name(index)}#{above + 1}" if above else self._pictures.name(index)
 
     def column(self, name: str) -> np.ndarray | None:
         """`file`: absolute paths; `group`: that column under the pictures' folder; `video` and `frame`."""
@@ -96,3 +98,14 @@ class CsvSamples(PictureSamples):
     def counts(self) -> Mapping[str, int]:
         """The rows whose box is empty."""
         return {"rows without a face": self._empty} if self._empty else {}
+
+
+def rows_above(files: np.ndarray) -> np.ndarray | None:
+    """How many rows above name the same file: int32 [rows]; None where no file comes twice."""
+    _, place, counts = np.unique(files, return_inverse=True, return_counts=True)
+    if not len(counts) or counts.max() == 1:
+        return None
+    above = np.empty(len(files), np.int32)
+    starts = np.cumsum(counts) - counts
+    above[np.argsort(place, kind="stable")] = np.arange(len(files)) - np.repeat(starts, counts)
+    return above

@@ -829,3 +829,12 @@ def test_it_conforms(tmp_path: Path) -> None:
         recipe = ImageCsv(csv=tmp_path / "labels.csv", labels=labels, group="person", cache=cache)
         for check in check_dataset(recipe, tasks, image_size=8):
             check()
+
+
+def test_several_faces_of_one_picture_have_names_of_their_own(tmp_path: Path) -> None:
+    """Tables of predictions go by names; the first face keeps the picture's."""
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(encoded(Image.new("RGB", (20, 20), (9, 99, 200))))
+    table = "file,x,y,w,h\nb.png,0,0,8,8\na.png,0,0,8,8\nb.png,9,9,8,8\nb.png,2,2,8,8\n"
+    samples = build(tmp_path, table, box=("x", "y", "w", "h"))
+    assert files(samples) == ["b.png", "a.png", "b.png#2", "b.png#3"]
