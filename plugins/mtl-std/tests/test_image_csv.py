@@ -835,6 +835,6 @@ def test_several_faces_of_one_picture_have_names_of_their_own(tmp_path: Path) ->
     """Tables of predictions go by names; the first face keeps the picture's."""
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(encoded(Image.new("RGB", (20, 20), (9, 99, 200))))
-    table = "file,x,y,w,h\nb.png,0,0,8,8\na.png,0,0,8,8\nb.png,9,9,8,8\nb.png,2,2,8,8\n"
-    samples = build(tmp_path, table, box=("x", "y", "w", "h"))
+    table = "file,l,t,r,b\nb.png,0,0,8,8\na.png,0,0,8,8\nb.png,9,9,18,18\nb.png,2,2,8,8\n"
+    samples = build(tmp_path, table, box=("l", "t", "r", "b"))
     assert files(samples) == ["b.png", "a.png", "b.png#2", "b.png#3"]
