@@ -6,13 +6,24 @@ import itertools
 import json
 import re
 import struct
+import sys
 
 import pytest
 from accelerate import tracking
 
-from mtl_toolkit import ConfigError, Interrupted, Screen, StageStarted, config_from, load_config, run
+from mtl_toolkit import (
+    ConfigError,
+    Interrupted,
+    Screen,
+    StageFinished,
+    StageStarted,
+    StepsLogged,
+    config_from,
+    load_config,
+    run,
+)
 from mtl_toolkit.config import Tracker
-from mtl_toolkit.pipeline.trackers import make_tracker, settings_of
+from mtl_toolkit.pipeline.trackers import StageTracker, make_tracker, settings_of, tracker_problems
 
 ONE_STAGE = ("stages=[{ name = 'teacher', sharing = false }]", "defaults.epochs=2")
 
@@ -23,6 +34,17 @@ class Warnings(Screen):
 
     def warn(self, message):
         self.lines.append(message)
+
+
+class Killed(Screen):
+    """Ends the process when a step is logged."""
+
+    def __init__(self, epoch, step):
+        self.at = epoch, step
+
+    def log(self, progress, losses, rates):
+        if (progress.epoch, progress.step) == self.at:
+            raise MemoryError
 
 
 class Run:
@@ -37,7 +59,7 @@ class Run:
 NUMBERS = itertools.count()
 
 
-def fake(name, monkeypatch, *, fails_in=None):
+def fake(name, monkeypatch, *, fails_in=()):
     """Put a tracker in the place of accelerate's of this name; return the list of all that are made."""
     made = []
 
@@ -51,7 +73,7 @@ def fake(name, monkeypatch, *, fails_in=None):
             made.append(self)
 
         def _may_fail(self, where):
-            if where == fails_in:
+            if where in fails_in:
                 raise OSError(f"no network in {where}")
 
         @property
@@ -70,6 +92,7 @@ def fake(name, monkeypatch, *, fails_in=None):
             self.logged.append((step, values))
 
         def finish(self):
+            self._may_fail("finish")
             self.finished += 1
 
     Fake.name = name
@@ -140,15 +163,9 @@ class TestTensorBoard:
 
     def test_a_stopped_stage_goes_on_with_its_curves_and_shows_no_step_twice(self, tiny, tmp_path):
         """Killed after a log line that no checkpoint covers, it does those steps again."""
-
-        class Killed(Screen):
-            def log(self, progress, losses, rates):
-                if (progress.epoch, progress.step) == (1, 4):
-                    raise MemoryError
-
         loaded = with_trackers(tiny, '["tensorboard"]', *ONE_STAGE)
         with pytest.raises(MemoryError):
-            run(loaded, tmp_path / "run", screen=Killed())
+            run(loaded, tmp_path / "run", screen=Killed(1, 4))
         run(loaded, tmp_path / "run")
         folder = tmp_path / "run" / "teacher"
         assert len(list(folder.glob("events.*"))) == 2
@@ -157,14 +174,9 @@ class TestTensorBoard:
         assert [step for step, _ in found["losses/total"]] == [2, 4, 5, 7, 9, 10]
 
     def test_an_attempt_that_ended_before_its_first_checkpoint_is_not_shown(self, tiny, tmp_path):
-        class Killed(Screen):
-            def log(self, progress, losses, rates):
-                if progress.step == 4:
-                    raise MemoryError
-
         loaded = with_trackers(tiny, '["tensorboard"]', *ONE_STAGE)
         with pytest.raises(MemoryError):
-            run(loaded, tmp_path / "run", screen=Killed())
+            run(loaded, tmp_path / "run", screen=Killed(0, 4))
         run(loaded, tmp_path / "run")
         folder = tmp_path / "run" / "teacher"
         assert [step for step, _ in scalars(folder)["losses/total"]] == [2, 4, 5, 7, 9, 10]
@@ -261,6 +273,15 @@ class TestOptions:
         assert [name for name in names if not re.fullmatch(r"[\w./ -]+", name)] == []
 
 
+def test_an_extract_stage_has_no_run(tmp_path, monkeypatch):
+    """It has neither losses nor metrics to log."""
+    made = fake("wandb", monkeypatch)
+    tracker = StageTracker(Tracker(type="wandb"))
+    tracker.mtl_stage_started(StageStarted("job", "features", str(tmp_path), 0, 1, kind="extract"))
+    tracker.mtl_stage_finished(StageFinished("job", "features", str(tmp_path), 0, {}, {}, kind="extract"))
+    assert made == []
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [("wandb", lambda run: {"id": run, "resume": "allow"}), ("mlflow", lambda run: {"run_id": run})],
@@ -303,8 +324,12 @@ class TestProblems:
                 '[{ type = "tensorboard", flush_sec = 2 }]',
                 "trainer.trackers[0].flush_sec: tensorboard has no such option; did you mean 'flush_secs'?",
             ),
+            (
+                '[{ type = "tensorboard", log_dir = "board" }]',
+                "trainer.trackers[0].log_dir: tensorboard has no such option; did you mean 'logging_dir'?",
+            ),
         ],
-        ids=["unknown", "not installed", "no such option"],
+        ids=["unknown", "not installed", "no such option", "one that accelerate fills in"],
     )
     def test_are_told_before_training(self, tiny, tmp_path, mtl, monkeypatch, trackers, problem):
         available = [one for one in tracking.get_available_trackers() if one.value == "tensorboard"]
@@ -329,7 +354,7 @@ class TestProblems:
     def test_one_that_fails_is_left_out_for_the_stage_with_one_warning_and_the_run_goes_on(
         self, tiny, tmp_path, monkeypatch, where, hook
     ):
-        made, screen = fake("wandb", monkeypatch, fails_in=where), Warnings()
+        made, screen = fake("wandb", monkeypatch, fails_in=[where]), Warnings()
         fine = fake("mlflow", monkeypatch)
         loaded = with_trackers(tiny, '["wandb", "mlflow"]', "defaults.epochs=1")
         report = run(loaded, tmp_path / "run", screen=screen)
@@ -338,6 +363,20 @@ class TestProblems:
         assert [stage["epochs"] for stage in report["stages"]] == [1, 1]
         assert [one.finished for one in made] == ([0, 0] if where == "start" else [1, 1])
         assert [one.finished for one in fine] == [1, 1]
+
+    @pytest.mark.parametrize("options", [{}, {"flush_secs": 2}])
+    def test_tensorboardx_alone_takes_whatever_it_gets(self, monkeypatch, options):
+        """Accelerate falls back on it, where torch cannot import TensorBoard; it ignores unknown options."""
+        monkeypatch.setattr(tracking, "_available_trackers", [tracking.LoggerType.TENSORBOARD])
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        assert list(tracker_problems([Tracker(type="tensorboard", options=options)])) == []
+
+    def test_of_one_that_cannot_be_closed_after_a_failure_tell_the_first(self, tmp_path, monkeypatch):
+        fake("wandb", monkeypatch, fails_in=["log", "finish"])
+        tracker = StageTracker(Tracker(type="wandb"))
+        tracker.mtl_stage_started(StageStarted("job", "teacher", str(tmp_path), 1, 1))
+        with pytest.raises(OSError, match="no network in log"):
+            tracker.mtl_steps_logged(StepsLogged("job", "teacher", 1, 2, 2, {"total": 1.0}, {}))
 
     def test_a_stage_that_fails_closes_its_tracker(self, tiny, tmp_path, monkeypatch):
         made = fake("wandb", monkeypatch)

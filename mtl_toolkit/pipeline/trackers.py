@@ -150,7 +150,7 @@ def tracker_problems(trackers: Sequence[Tracker]) -> Iterator[str]:
             yield f"{where}.type: accelerate has no tracker {options.type!r}{near}"
         elif not _installed(options.type):
             yield f"{where}: {options.type} is not installed: pip install {options.type}"
-        else:
+        elif options.options:
             accepted = _accepted(options.type)
             for option in options.options if accepted else ():
                 if option not in accepted:
@@ -223,8 +223,10 @@ def _accepted(name: str) -> list[str]:
     kind: Any = tracking.LOGGER_TYPE_TO_CLASS[name]
     parameters = dict(inspect.signature(kind.__init__).parameters)
     if name == LoggerType.TENSORBOARD.value:
-        from torch.utils.tensorboard import SummaryWriter
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:  # accelerate then takes tensorboardX
+            return []
         writer = dict(inspect.signature(SummaryWriter.__init__).parameters)
         parameters = {"logging_dir": parameters["logging_dir"], **writer}
         del parameters["log_dir"]  # accelerate fills it in
