@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import Packages
+
 # Without batch statistics and dropout a step does not depend on how its rows are split.
 SAME = (
     "tasks.expr.head.hidden=0",
@@ -20,15 +22,41 @@ SAME = (
     "model.backbone.freeze='batch-norm'",
 )
 
+# Prints what it hears, whatever process it is in.
+EAR = """
+from mtl_toolkit import hookimpl
+
+@hookimpl
+def mtl_stage_finished(event):
+    print("heard of", event.stage, flush=True)
+"""
+
+# The command line, where each process has a run directory of its own and little patience.
+APART = """
+import functools, os, sys
+from mtl_toolkit.cli import entry
+from mtl_toolkit.pipeline import runner
+
+runner.check_one_folder = functools.partial(runner.check_one_folder, patience=0.5)
+sys.argv += ["--output", os.environ["RANK"]]
+entry()
+"""
+
+
+def torchrun(processes, *arguments, folder):
+    """Start processes in a folder; plugins that lie there are found."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    return subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, env=environment, cwd=folder, check=False
+    )
+
 
 def launch(config, output, processes, *overrides):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command += ["-m", "mtl_toolkit", "run", str(config), "--output", str(output)]
-    for override in (*SAME, *overrides):
-        command += ["--set", override]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
-    )
+    options = [part for override in (*SAME, *overrides) for part in ("--set", override)]
+    arguments = ["-m", "mtl_toolkit", "run", str(config), "--output", str(output), *options]
+    done = torchrun(processes, *arguments, folder=config.parent)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -44,6 +72,8 @@ def pair(tmp_path_factory, tiny_text):
     folder = tmp_path_factory.mktemp("distributed")
     config = folder / "tiny.toml"
     config.write_text(tiny_text.replace('task = "va", batch_size = 8', 'task = "va", batch_size = 1'))
+    with pytest.MonkeyPatch.context() as patch:
+        Packages(folder, patch).add("ear", {"ear": EAR})
     one, two = folder / "one", folder / "two"
     launch(config, one, 1)
     done = launch(config, two, 2)
@@ -83,3 +113,13 @@ def test_only_the_first_process_writes_and_speaks(pair):
     assert {p.relative_to(one) for p in one.rglob("*")} == {p.relative_to(two) for p in two.rglob("*")}
     assert done.stdout.count("run directory:") == 1
     assert done.stderr.count("teacher: 3 epochs") == 1
+    assert [done.stdout.count(f"heard of {stage}") for stage in ("teacher", "student")] == [1, 1]
+
+
+def test_processes_with_a_run_directory_each_are_refused_before_they_train(tmp_path, tiny):
+    (tmp_path / "apart.py").write_text(APART)
+    done = torchrun(2, "apart.py", "run", str(tiny), folder=tmp_path)
+    assert "0: must be one folder for all processes, on a disk that their machines share" in done.stderr
+    assert "(1 of 2 processes see what the first one wrote)" in done.stderr
+    assert [path.name for path in (tmp_path / "0").iterdir()] == ["config.toml"]
+    assert not (tmp_path / "1").exists()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -37,6 +40,18 @@ def test_a_process_that_does_not_see_it_stops_all_of_them(tmp_path, written, oth
     directory.write_config(written)
     with pytest.raises(ConfigError, match=rf"must be one folder .*\({seen} of 3 processes see"):
         check_one_folder(directory, "x = 1\n", processes(others), patience=0)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ESTALE])
+def test_a_process_that_cannot_read_it_stops_all_of_them(tmp_path, monkeypatch, number):
+    """It must not leave alone: the others wait for what it sees."""
+
+    def fail(self, **_):
+        raise OSError(number, os.strerror(number), str(self))
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    with pytest.raises(ConfigError, match=r"\(2 of 3 processes see"):
+        check_one_folder(RunDirectory(tmp_path), "x = 1\n", processes([1, 1]), patience=0)
 
 
 def test_a_file_system_may_take_its_time(tmp_path):

@@ -49,7 +49,7 @@ def _appears(directory: RunDirectory, text: str, patience: float) -> bool:
         try:
             if file.read_text(encoding="utf-8") == text:
                 return True
-        except FileNotFoundError:
+        except OSError:  # not there yet, or not to be read: the others must hear of it, and stop too
             pass
         if time.monotonic() > give_up:
             return False
