@@ -129,11 +129,19 @@ def test_a_stage_that_fails_or_is_cut_off_by_a_keyboard_interrupt_is_told_too(ti
     assert ear.heard[1].reason == "KeyboardInterrupt"
 
 
-def test_extract_stages_begin_and_end_too_with_their_kind(tiny, tmp_path):
-    extract = "{ name = 'features', kind = 'extract', network = 'teacher', datasets = ['a'] }"
+def test_extract_stages_begin_stop_and_end_too_with_their_kind(tiny, tmp_path):
+    extract = (
+        "{ name = 'features', kind = 'extract', network = 'teacher', datasets = ['a'], batch_size = 16 }"
+    )
     stages = f"stages=[{{ name = 'teacher', sharing = false }}, {extract}]"
     ear = Ear()
     loaded = load_config(tiny, overrides=(stages, "defaults.epochs=1", "defaults.epoch_length=1"))
+    with pytest.raises(Interrupted):
+        run(loaded, tmp_path / "run", listeners=[ear], stop=lambda: 2 * (ear.heard[-1].stage == "features"))
+    begun, stopped = ear.heard[-2:]
+    assert begun.kind == stopped.kind == "extract"
+    assert (stopped.stage, stopped.reason) == ("features", "Interrupted: stopped by signal 2")
+
     run(loaded, tmp_path / "run", listeners=[ear])
     started, finished = ear.heard[-2:]
     assert (started.stage, started.kind, started.epochs) == ("features", "extract", 0)
@@ -143,7 +151,7 @@ def test_extract_stages_begin_and_end_too_with_their_kind(tiny, tmp_path):
         0,
         {},
     )
-    assert finished.record["samples"] == 40
+    assert finished.record["samples"] == 24  # those of the first batch were done before
     assert finished.directory == str(tmp_path / "run" / "features")
 
 
