@@ -10,6 +10,7 @@ import tomllib
 
 import pytest
 
+from mtl_toolkit.pipeline.runner import FREE
 from tests.doc_commands import command_lines, problem_of
 from tests.doc_pages import (
     INCLUDED,
@@ -101,6 +102,13 @@ def test_the_abaw_page_and_the_readme_show_the_same_scores():
     shown = [block.text for block in blocks_in("text") if "$ mtl run examples/abaw.toml\n" in block.text]
     assert len(shown) == 2
     assert shown[0] == shown[1]
+
+
+def test_the_page_of_the_run_directory_lists_what_may_change_at_any_time():
+    (line,) = re.findall(
+        r"^(.*) may change at any time\.$", text_of(ROOT / "docs" / "run-directory.md"), re.M
+    )
+    assert sorted(re.findall(r"`(\w+)`", line)) == sorted(FREE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
