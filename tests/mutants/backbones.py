@@ -1,0 +1,114 @@
+"""Backbones with one mistake each."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+import torch
+from torch import nn
+
+from mtl_toolkit import Backbone
+from mtl_toolkit.testing import Check, check_backbone
+from tests.mutants import Mutant, broken, maker, of_any_kind
+from tests.mutants.networks import with_parts
+
+
+class Convolution(nn.Module):
+    """A convolution and a mean, with one more part between."""
+
+    num_features = 6
+
+    def __init__(self, part: nn.Module, size: int = 0):
+        super().__init__()
+        self.layer, self.part = nn.Conv2d(3, 6, 3), part
+
+    def forward(self, inputs):
+        return self.part(self.layer(inputs)).mean((2, 3))
+
+
+class WrongWidth(Convolution):
+    num_features = 7
+
+
+class MemoryOrder(Convolution):
+    """Looks at the numbers as they lie in memory."""
+
+    def forward(self, inputs):
+        flat = inputs.as_strided((inputs.shape[0], inputs[0].numel()), (inputs[0].numel(), 1))
+        return super().forward(flat.reshape(inputs.shape))
+
+
+class NoWidth(Convolution):
+    num_features = None
+
+
+class Pyramid(Convolution):
+    def forward(self, inputs):
+        return [super().forward(inputs)]
+
+
+class Whole(Convolution):
+    def forward(self, inputs):
+        return (100 * super().forward(inputs)).to(torch.int64)
+
+
+class Blind(Convolution):
+    def forward(self, inputs):
+        return super().forward(torch.ones_like(inputs))
+
+
+@attrs.frozen(kw_only=True)
+class Small(Backbone):
+    """One convolution, sound."""
+
+    name: ClassVar[str] = "small"
+    part: ClassVar[type[nn.Module]] = nn.Identity
+    layers: ClassVar[type[Convolution]] = Convolution
+
+    def statistics(self):
+        return (0.5,) * 3, (0.25,) * 3
+
+    def build(self, image_size, *, weights=True):
+        return self.layers(self.part())
+
+
+def normalised(self, image_size, *, weights=True):
+    return Convolution(nn.Identity() if weights else nn.BatchNorm2d(6))
+
+
+def one_by_one(self, image_size, *, weights=True):
+    network = Convolution(nn.Identity())
+    network.layer = nn.Conv2d(3, 6, 3 if weights else 1)
+    return network
+
+
+of_layers = maker(check_backbone, Small, "layers")
+
+
+def of_statistics(mistake: str, mean: float, deviation: float, channels: int = 3) -> Mutant:
+    wrong = broken(Small, statistics=lambda _: ((mean,) * channels, (deviation,) * channels))
+    return of_layers(mistake, wrong, "statistics")
+
+
+MUTANTS = [
+    *of_any_kind(check_backbone, Small),
+    *with_parts(check_backbone, Small),
+    of_layers("no num_features", NoWidth, "shape", told="num_features is None"),
+    of_layers("num_features is wrong", WrongWidth, "shape"),
+    of_layers("a list of features", Pyramid, "shape"),
+    of_layers("whole numbers", Whole, "shape"),
+    of_statistics("statistics of grey pictures", 0.5, 0.25, channels=1),
+    of_statistics("a mean of 0 to 255", 127.5, 0.25),
+    of_statistics("a deviation of 0 to 255", 0.5, 64.0),
+    of_layers("complains", broken(Small, problems=lambda _: ["the network is small"]), "problems"),
+    of_layers("other layers without weights", broken(Small, build=normalised), "without-weights"),
+    of_layers("other shapes without weights", broken(Small, build=one_by_one), "without-weights"),
+    of_layers("looks at memory", MemoryOrder, "channels-last"),
+    of_layers("does not look", Blind, "look-at-the-picture"),
+]
+
+
+def sound_checks() -> list[Check]:
+    """The checks of what the mutants begin with."""
+    return check_backbone(Small())

@@ -1,0 +1,348 @@
+"""Heads with one mistake each."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mtl_affect.action_units import ActionUnits
+from mtl_affect.expression import Expression
+from mtl_affect.valence_arousal import ValenceArousal
+from mtl_std.losses import CrossEntropy
+from mtl_std.metrics import Accuracy
+from mtl_std.regression import Regression, grid_cell
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+from mtl_toolkit import HeadOutput, Labels
+from mtl_toolkit.testing import Check, check_head
+from tests.mutants import Mutant, broken, maker, of_any_kind
+
+# Layers
+
+
+class Linear(nn.Module):
+    """A sound layer, for others to break."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.last = nn.Linear(features, 7)
+
+    def forward(self, features: Tensor) -> HeadOutput:
+        return HeadOutput(self.last(features), features)
+
+
+class Squeezed(Linear):
+    def forward(self, features):
+        values, features = super().forward(features)
+        return HeadOutput(values.squeeze(0), features)
+
+
+class PlainTuple(Linear):
+    def forward(self, features):
+        return tuple(super().forward(features))
+
+
+class Decided(Linear):
+    def forward(self, features):
+        values, features = super().forward(features)
+        return HeadOutput(values.argmax(-1), features)
+
+
+class Pictures(Linear):
+    def forward(self, features):
+        values, features = super().forward(features)
+        return HeadOutput(values, features[:, :, None, None])
+
+
+class NumpyWeights(Linear):
+    def __init__(self, features):
+        super().__init__(features)
+        random = np.random.default_rng()
+        with torch.no_grad():
+            self.last.weight.copy_(torch.from_numpy(random.normal(size=(7, features))))
+
+
+class AlwaysDropout(Linear):
+    def forward(self, features):
+        return super().forward(F.dropout(features, 0.5, training=True))
+
+
+class BatchStatistics(Linear):
+    def forward(self, features):
+        return super().forward(features - features.mean(0))
+
+
+class UnusedLayer(Linear):
+    def __init__(self, features):
+        super().__init__(features)
+        self.forgotten = nn.Linear(features, features)
+
+
+class Detached(Linear):
+    def forward(self, features):
+        return super().forward(features.detach())
+
+
+class StateOutsideBuffers(Linear):
+    def __init__(self, features):
+        super().__init__(features)
+        self.mean = torch.zeros(features)
+
+    def forward(self, features):
+        if self.training:
+            self.mean = 0.5 * self.mean + 0.5 * features.detach().mean(0)
+        return super().forward(features - self.mean)
+
+
+class LargeOffset(Linear):
+    def forward(self, features):
+        values, features = super().forward(features)
+        return HeadOutput(values + 300 - 300, features)
+
+
+class CountsWithLen(Linear):
+    def forward(self, features):
+        values, features = super().forward(features)
+        return HeadOutput(values.reshape(len(features), 7), features)
+
+
+@attrs.frozen(kw_only=True)
+class Layered(Expression):
+    """Expression with other layers."""
+
+    layer: ClassVar[type[nn.Module]] = Linear
+
+    def build(self, features):
+        return self.layer(features)
+
+
+# What a head says of its outputs and labels
+
+
+def leaky_loss(self: Any) -> Any:
+    def loss(output, target, mask):
+        losses = F.cross_entropy(output.values, target.clamp(0, 6), reduction="none")
+        return (losses * mask).sum() / mask.sum().clamp(min=1)
+
+    return (broken(CrossEntropy, build=lambda _, _head: loss),)
+
+
+def misnamed_metric(self: Any) -> Any:
+    return (broken(Accuracy, outputs=lambda _, _head: ("score",)),)
+
+
+def divided_exps(self: Any, values: Tensor) -> Tensor:
+    odds = (3 * values).exp()
+    return odds / (1 + odds)
+
+
+def exp_of_logits(self: Any, values: Tensor, temperature: float = 1.0) -> Categorical:
+    odds = (values[:, None] * 3 / temperature).exp()
+    return Categorical(probs=odds / odds.sum(-1, keepdim=True), validate_args=False)
+
+
+def with_noise(self: Any, values: Tensor, temperature: float = 1.0) -> Categorical:
+    logits = values[:, None] + torch.rand(values.shape)[:, None]
+    return Categorical(logits=logits / temperature, validate_args=False)
+
+
+def uniform(self: Any, values: Tensor, temperature: float = 1.0) -> Categorical:
+    return Categorical(logits=torch.zeros_like(values)[:, None], validate_args=False)
+
+
+def lets_nan_pass(self: Any, labels: Labels) -> str | None:
+    values = labels.values[labels.valid]
+    return "values must lie in [-1, 1]" if ((values < -1) | (values > 1)).any() else None
+
+
+def lets_minus_one_pass(self: Any, labels: Labels) -> str | None:
+    return "there are 7 classes" if (labels.values[labels.complete()] > 6).any() else None
+
+
+def checks_missing(self: Any, labels: Labels) -> str | None:
+    return None if np.isin(labels.values, range(7)).all() else "ids must be from 0 to 6"
+
+
+def cells_of_all(self: Any, labels: Labels) -> np.ndarray:
+    values = labels.values[:, 0].astype(np.float64)
+    return np.where(labels.complete(), grid_cell(values, values, 20), -1)
+
+
+def numpy_mean(self: Any, labels: Labels) -> dict[str, Any]:
+    return {"mean": labels.values[labels.valid].mean() if labels.valid.any() else np.float32(0)}
+
+
+def one_row_is_flat(self: Any, values: Tensor) -> Tensor:
+    return values.float().softmax(-1).squeeze(0)
+
+
+of_head = maker(check_head, Layered, "layer")
+
+
+def of_expression(mistake: str, caught_by: str, told: str = "", **members: Any) -> Mutant:
+    return of_head(mistake, broken(Expression, **members), caught_by, told=told)
+
+
+def of_units(mistake: str, caught_by: str, **members: Any) -> Mutant:
+    return of_head(mistake, broken(ActionUnits, **members), caught_by)
+
+
+def of_affect(mistake: str, caught_by: str, **members: Any) -> Mutant:
+    return of_head(mistake, broken(ValenceArousal, **members), caught_by)
+
+
+def constant(value: Any) -> property:
+    return property(lambda _: value)
+
+
+LAYERS = [
+    of_head("a plain tuple", PlainTuple, "shape"),
+    of_head("class ids instead of logits", Decided, "shape"),
+    of_head("a batch of one loses its dimension", Squeezed, "shape"),
+    of_head("features are pictures", Pictures, "shape"),
+    of_head("weights from numpy", NumpyWeights, "built-alike"),
+    of_head("dropout in eval mode", AlwaysDropout, "same-in-eval-mode"),
+    of_head("statistics of the batch in eval mode", BatchStatistics, "rows-apart"),
+    of_head("a layer that nothing uses", UnusedLayer, "gradient-reaches-parameters"),
+    of_head("detaches the features", Detached, "gradient-reaches-inputs"),
+    of_head("state that is no buffer", StateOutsideBuffers, "state-round-trip"),
+    of_head("a large number is added and taken away", LargeOffset, "bf16-autocast"),
+    of_head("len() of a tensor", CountsWithLen, "exports"),
+]
+
+FACTS = [
+    of_expression("units are a list", "facts", units=constant(["class"])),
+    of_expression("no units", "facts", units=constant(())),
+    of_expression("the target's shape is a list", "facts", target_shape=constant([])),
+    of_expression("the target's type is a scalar type", "facts", target_dtype=constant(np.int64)),
+    of_expression("units are combined by their maximum", "facts", combine="max"),
+    of_head("an empty label", Expression(label=""), "facts"),
+    of_expression("an array in meaning()", "facts", meaning=lambda self: {"classes": np.array(self.classes)}),
+    of_expression("a tuple in meaning()", "facts", meaning=lambda self: {"classes": self.classes}),
+    of_expression("no default loss", "default-parts", default_losses=lambda _: ()),
+    of_expression(
+        "no default metric",
+        "default-parts",
+        default_metrics=lambda _: (),
+        default_selection=lambda _: {},
+    ),
+    of_expression(
+        "a default metric comes twice",
+        "default-parts",
+        default_metrics=lambda _: (Accuracy(), Accuracy()),
+        default_selection=lambda _: {"accuracy": 1.0},
+    ),
+    of_expression(
+        "selects by a metric that there is not", "default-parts", default_selection=lambda _: {"f1": 1.0}
+    ),
+    of_expression(
+        "a default loss multiplies with the mask", "default-losses-conform", default_losses=leaky_loss
+    ),
+    of_expression(
+        "a default metric reports another name", "default-metrics-conform", default_metrics=misnamed_metric
+    ),
+    of_expression("a mask of floats per unit", "unit-mask", unit_mask=lambda _, mask: mask[:, None].float()),
+    of_units("ignores the mask", "unit-mask", unit_mask=lambda _, mask: torch.ones_like(mask)),
+]
+
+OUTPUTS = [
+    of_expression("the best row of each class", "estimate-in-range", estimate=lambda _, x: x.argmax(0)),
+    of_units("a quotient of exps overflows", "estimate-in-range", estimate=divided_exps),
+    of_head(
+        "a root of numbers below zero",
+        broken(Regression, estimate=lambda _, x: x.sqrt()),
+        "estimate-in-range",
+    ),
+    of_expression("class ids from 1", "estimate-in-range", estimate=lambda _, x: x.argmax(-1) + 1),
+    of_affect(
+        "an expectation without a softmax",
+        "estimate-in-range",
+        estimate=lambda self, x: (x * torch.linspace(-1, 1, self.bins)).sum(-1),
+    ),
+    of_units("predictions write into the outputs", "estimate-is-pure", predictions=lambda _, x: x.sigmoid_()),
+    of_expression("softmax over the batch", "estimate-is-pure", predictions=lambda _, x: x.softmax(0)),
+    of_expression("one row alone is flat", "estimate-is-pure", predictions=one_row_is_flat),
+    of_expression(
+        "predictions lack a class",
+        "predictions-and-decisions",
+        "predictions of shape",
+        predictions=lambda _, x: x.float().softmax(-1)[:, 1:],
+    ),
+    of_affect(
+        "predictions in float64",
+        "predictions-and-decisions",
+        predictions=lambda self, x: self.estimate(x.double()).double(),
+    ),
+    of_units(
+        "decides by another threshold than it estimates",
+        "predictions-and-decisions",
+        decide=lambda _, predictions: (predictions > 0.7).astype(np.float32),
+    ),
+    of_expression(
+        "probabilities instead of a distribution",
+        "distribution-is-valid",
+        distribution=lambda _, x, temperature=1.0: (x / temperature).softmax(-1)[:, None],
+    ),
+    of_expression(
+        "a distribution without units",
+        "distribution-is-valid",
+        "its batch shape",
+        distribution=lambda _, x, temperature=1.0: Categorical(logits=x / temperature),
+    ),
+    of_expression("exp of logits overflows", "distribution-is-valid", distribution=exp_of_logits),
+    of_expression("a distribution with noise", "distribution-is-valid", distribution=with_noise),
+    of_expression("a uniform distribution", "distribution-is-valid", distribution=uniform),
+    of_units(
+        "ignores the temperature",
+        "temperature-softens",
+        distribution=lambda self, x, _temperature=1.0: ActionUnits.distribution(self, x),
+    ),
+]
+
+LABELS = [
+    of_affect("NaN passes as a label", "checks-labels", check_labels=lets_nan_pass),
+    of_expression("-1 passes as a class", "checks-labels", check_labels=lets_minus_one_pass),
+    of_expression("looks at missing labels", "checks-labels", check_labels=checks_missing),
+    of_expression("refuses all labels", "checks-labels", check_labels=lambda _, _labels: "no"),
+    of_expression(
+        "strata of labelled samples only",
+        "strata",
+        strata=lambda _, labels: labels.values[labels.complete()],
+    ),
+    of_expression(
+        "strata of int32", "strata", strata=lambda self, labels: self.class_ids(labels).astype(np.int32)
+    ),
+    of_expression(
+        "the first class has no stratum",
+        "strata",
+        strata=lambda self, labels: np.maximum(self.class_ids(labels) - 1, -1),
+    ),
+    of_expression(
+        "missing labels have a stratum",
+        "strata",
+        strata=lambda self, labels: np.maximum(self.class_ids(labels), 0),
+    ),
+    of_affect("cells over the range of missing labels too", "strata", strata=cells_of_all),
+    of_affect("numpy numbers in summary()", "tells-of-labels", summary=numpy_mean),
+    of_expression(
+        "describes a label by a number",
+        "tells-of-labels",
+        describe_label=lambda _, values, valid: int(values) if valid else "",
+    ),
+    of_expression(
+        "describes a missing label",
+        "tells-of-labels",
+        describe_label=lambda self, values, _valid: self.classes[int(values) % 7],
+    ),
+]
+
+MUTANTS = [*of_any_kind(check_head, Expression), *LAYERS, *FACTS, *OUTPUTS, *LABELS]
+
+
+def sound_checks() -> list[Check]:
+    """The checks of what the mutants begin with."""
+    return check_head(Layered())
