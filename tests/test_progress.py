@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import re
 import sys
+import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -93,6 +96,30 @@ def test_a_notebook_has_a_bar_if_it_has_ipywidgets(monkeypatch, widgets, draws):
     monkeypatch.setattr(progress_screen.importlib.util, "find_spec", {"ipywidgets": widgets}.get)
     screen = ProgressScreen(Console(force_jupyter=True))
     assert screen._bar.disable is not draws
+
+
+def test_a_notebooks_bar_is_drawn_between_lines_by_no_thread(monkeypatch, clock):
+    """What is said while it is drawn goes into its widget, and vanishes with it."""
+    drawn = []
+
+    class Widget(contextlib.nullcontext):
+        def clear_output(self, wait):
+            drawn.append(clock.now)
+
+        def close(self):
+            pass
+
+    monkeypatch.setitem(sys.modules, "ipywidgets", SimpleNamespace(Output=Widget))
+    monkeypatch.setattr(progress_screen.importlib.util, "find_spec", lambda _: "found")
+    threads = threading.active_count()
+    with ProgressScreen(Console(force_jupyter=True), epochs=3) as screen:
+        assert threading.active_count() == threads
+        screen.step_done(Progress(step=1), 5, 16)
+        before = len(drawn)
+        for step in range(2, 6):
+            clock.now += 0.125
+            screen.step_done(Progress(step=step), 5, 16)
+    assert drawn[before:] == [1000.25, 1000.5]
 
 
 def test_a_resumed_stage_does_not_count_what_an_earlier_run_did_as_its_own_speed(tiny):

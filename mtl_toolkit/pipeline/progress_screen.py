@@ -18,6 +18,7 @@ from ..trainer import Progress as Training
 from .screen import Screen
 
 QUIET = 60.0  # seconds between lines where there is no bar
+REDRAW = 0.2  # seconds between drawings of a notebook's bar
 
 
 class ProgressScreen(Screen):
@@ -49,6 +50,8 @@ class ProgressScreen(Screen):
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
+            # In a notebook, lines said while a thread draws the bar would vanish with the bar's widget.
+            auto_refresh=not self.console.is_jupyter,
             disable=not _draws(self.console),
             # On a terminal, printed lines go above the bar. In a file they stay, whatever the console is.
             redirect_stdout=sys.stdout.isatty(),
@@ -56,7 +59,7 @@ class ProgressScreen(Screen):
         )
         self._task: TaskID | None = None
         self._rows = 0
-        self._since = self._spoke = time.monotonic()
+        self._since = self._spoke = self._drawn = time.monotonic()
 
     def __enter__(self) -> ProgressScreen:
         self._bar.start()
@@ -95,7 +98,7 @@ class ProgressScreen(Screen):
         if self._task is None:
             # What an earlier run has done is no measure of this one's speed.
             self._task = self._bar.add_task(epoch, total=total, completed=done - 1, rate="", unit="steps")
-        self._bar.update(self._task, description=epoch, completed=done, rate=rate)
+        self._move_bar(self._task, description=epoch, completed=done, rate=rate)
 
     def epoch_done(self, progress: Training, record: Mapping[str, Any]) -> None:
         """A line with the losses, the metrics that count, the rate and the time left."""
@@ -134,7 +137,7 @@ class ProgressScreen(Screen):
             self._rows = -done
         rate = f"{(self._rows + done) / max(time.monotonic() - self._since, 1e-9):,.0f} samples/s"
         if self._task is not None:
-            self._bar.update(self._task, completed=done, rate=rate)
+            self._move_bar(self._task, completed=done, rate=rate)
         if done == total:
             self._dataset = ""
             self._end_task()
@@ -148,6 +151,12 @@ class ProgressScreen(Screen):
 
     def _epoch(self, number: int) -> str:
         return f"epoch {number}/{self._epochs}" if self._epochs else f"epoch {number}"
+
+    def _move_bar(self, task: TaskID, **changes: Any) -> None:
+        now = time.monotonic()
+        due = self.console.is_jupyter and now - self._drawn >= REDRAW
+        self._drawn = now if due else self._drawn
+        self._bar.update(task, refresh=due, **changes)
 
     def _end_task(self) -> None:
         if self._task is not None:
