@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import attrs
+import torch
 from torch import nn
 
 from mtl_toolkit import Architecture
@@ -37,6 +38,17 @@ class WrongWidths(Trunk):
     def __init__(self, backbone, tasks, part):
         super().__init__(backbone, tasks, part)
         self.num_features = dict.fromkeys(tasks, 2 * self.backbone.num_features)
+
+
+class Whole(Trunk):
+    def forward(self, inputs, tasks):
+        return {task: one.to(torch.int64) for task, one in super().forward(inputs, tasks).items()}
+
+
+class ComparesTwoTasks(Trunk):
+    def __init__(self, backbone, tasks, part):
+        super().__init__(backbone, tasks, part)
+        self.pair = tasks[0], tasks[1]
 
 
 class OwnBackbone(Trunk):
@@ -91,6 +103,8 @@ MUTANTS = [
     *with_parts(check_architecture, Hard),
     of_trunk("names a task that there is not", KnowsMore, "shape"),
     of_trunk("num_features is wrong", WrongWidths, "shape"),
+    of_trunk("whole numbers", Whole, "shape"),
+    of_trunk("needs two tasks", ComparesTwoTasks, "shape", raises=IndexError),
     of_trunk("gives all tasks", AllTasks, "shape"),
     of_trunk("divides by the tasks asked for", SharesAmongThoseAskedFor, "tasks-asked-for-do-not-matter"),
     of_trunk("makes its own backbone", OwnBackbone, "every-task-trains-a-backbone", told="never called"),

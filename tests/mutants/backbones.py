@@ -48,6 +48,11 @@ class Pyramid(Convolution):
         return [super().forward(inputs)]
 
 
+class Squeezed(Convolution):
+    def forward(self, inputs):
+        return super().forward(inputs).squeeze()
+
+
 class Whole(Convolution):
     def forward(self, inputs):
         return (100 * super().forward(inputs)).to(torch.int64)
@@ -97,6 +102,7 @@ MUTANTS = [
     of_layers("no num_features", NoWidth, "shape", told="num_features is None"),
     of_layers("num_features is wrong", WrongWidth, "shape"),
     of_layers("a list of features", Pyramid, "shape"),
+    of_layers("a batch of one loses its dimension", Squeezed, "shape"),
     of_layers("whole numbers", Whole, "shape"),
     of_statistics("statistics of grey pictures", 0.5, 0.25, channels=1),
     of_statistics("a mean of 0 to 255", 127.5, 0.25),

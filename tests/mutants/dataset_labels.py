@@ -63,6 +63,14 @@ class OffByOne(Squares):
         return attrs.evolve(sample, targets=other.targets, masks=other.masks)
 
 
+class WholeMasks(Squares):
+    """Single samples are labelled in full or not at all."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        return attrs.evolve(sample, masks={task: torch.ones_like(m) for task, m in sample.masks.items()})
+
+
 class CountsFromOne(Squares):
     """Single samples have classes from 1."""
 
@@ -100,6 +108,13 @@ class Flips(Squares):
 class Endless(Squares):
     def __getitem__(self, index: int) -> Sample:
         return super().__getitem__(index % len(self))
+
+
+class FromTheEnd(Squares):
+    """Takes negative indices, as a list does."""
+
+    def __getitem__(self, index: int) -> Sample:
+        return super().__getitem__(index + len(self) if index < 0 else index)
 
 
 class NumberNames(Squares):
@@ -156,9 +171,11 @@ LABELS = [
     of_dataset("fills missing labels in", FillsIn, "labels-agree-with-samples"),
     of_dataset("masks of missing labels", AllMasks, "labels-agree-with-samples"),
     of_dataset("labels of the next sample", OffByOne, "labels-agree-with-samples"),
+    of_dataset("masks of a half missing label", WholeMasks, "labels-agree-with-samples"),
     of_dataset("single samples have classes from 1", CountsFromOne, "labels-agree-with-samples"),
     of_dataset("samples without a name", Unnamed, "labels-agree-with-samples"),
     of_dataset("flips single samples", Flips, "labels-agree-with-samples"),
+    of_dataset("counts from the end", FromTheEnd, "ends"),
     of_dataset("never ends", Endless, "ends"),
     of_dataset("names that are numbers", NumberNames, "ids"),
     of_dataset("names that come again", SameNames, "ids"),

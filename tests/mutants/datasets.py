@@ -40,6 +40,13 @@ class Standardised(Squares):
         return pictures / (pictures - pictures.mean((1, 2, 3), keepdim=True)).std((1, 2, 3), keepdim=True)
 
 
+class ListsOnly(Squares):
+    """An array with several numbers is neither true nor false."""
+
+    def read(self, indices):
+        return super().read(indices or [0])
+
+
 class ChannelsLast(Squares):
     def read(self, indices):
         return super().read(indices).permute(0, 2, 3, 1)
@@ -102,6 +109,12 @@ class Guesses(OtherEachTime):
         return {"expr": Labels((found.values + self.number) % 7, found.valid)}
 
 
+class Forgets(OtherEachTime):
+    def labels(self):
+        found = self.known["expr"]
+        return {"expr": Labels(found.values, found.valid & (np.arange(self.count) % 7 != self.number % 7))}
+
+
 class Draws(Squares):
     """The noise is not seen, as it is zero, but the generator moves."""
 
@@ -157,6 +170,11 @@ class Complains(Squares):
         return ["the pictures are dull"]
 
 
+class ByNumber(Squares):
+    def counts(self):
+        return {404: 1}
+
+
 class Shares(Squares):
     def counts(self):
         return {"left out": 0.25}
@@ -175,6 +193,7 @@ MUTANTS = [
     of_dataset("a field that TOML cannot hold", NotPlain(), "toml-round-trip", raises=TypeError),
     of_dataset("pictures as numpy arrays", NumpyPictures, "reads-pictures"),
     of_dataset("reads the first only", FirstOnly, "reads-pictures"),
+    of_dataset("takes lists only", ListsOnly, "reads-pictures", raises=ValueError),
     of_dataset("the colours last", ChannelsLast, "reads-pictures"),
     of_dataset("pictures of one size", OneSize, "reads-pictures"),
     of_dataset("pictures of int64", Int64Pictures, "reads-pictures"),
@@ -185,6 +204,7 @@ MUTANTS = [
     of_dataset("other names each time it is opened", Renames, "opened-again-alike"),
     of_dataset("other pictures each time it is opened", Jitters, "opened-again-alike"),
     of_dataset("other tasks each time it is opened", LosesATask, "opened-again-alike"),
+    of_dataset("other labels are missing each time it is opened", Forgets, "opened-again-alike"),
     of_dataset("other labels each time it is opened", Guesses, "opened-again-alike"),
     of_dataset("draws from torch's generator", Draws, "leaves-global-generators"),
     of_dataset("seeds numpy's generator", Seeds, "leaves-global-generators"),
@@ -196,6 +216,7 @@ MUTANTS = [
     of_dataset("smaller pictures for validation", SmallForValidation, "opens-otherwise"),
     of_dataset("complains without a reason", Complains, "tells-of-itself"),
     of_dataset("counts shares", Shares, "tells-of-itself"),
+    of_dataset("counts by number", ByNumber, "tells-of-itself"),
 ]
 
 

@@ -1,10 +1,9 @@
-"""Heads with one mistake each."""
+"""Heads with one mistake each, in what they say of outputs and labels."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-import attrs
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,113 +13,13 @@ from mtl_affect.valence_arousal import ValenceArousal
 from mtl_std.losses import CrossEntropy
 from mtl_std.metrics import Accuracy
 from mtl_std.regression import Regression, grid_cell
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Categorical
 
-from mtl_toolkit import HeadOutput, Labels
+from mtl_toolkit import Labels
 from mtl_toolkit.testing import Check, check_head
-from tests.mutants import Mutant, broken, maker, of_any_kind
-
-# Layers
-
-
-class Linear(nn.Module):
-    """A sound layer, for others to break."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.last = nn.Linear(features, 7)
-
-    def forward(self, features: Tensor) -> HeadOutput:
-        return HeadOutput(self.last(features), features)
-
-
-class Squeezed(Linear):
-    def forward(self, features):
-        values, features = super().forward(features)
-        return HeadOutput(values.squeeze(0), features)
-
-
-class PlainTuple(Linear):
-    def forward(self, features):
-        return tuple(super().forward(features))
-
-
-class Decided(Linear):
-    def forward(self, features):
-        values, features = super().forward(features)
-        return HeadOutput(values.argmax(-1), features)
-
-
-class Pictures(Linear):
-    def forward(self, features):
-        values, features = super().forward(features)
-        return HeadOutput(values, features[:, :, None, None])
-
-
-class NumpyWeights(Linear):
-    def __init__(self, features):
-        super().__init__(features)
-        random = np.random.default_rng()
-        with torch.no_grad():
-            self.last.weight.copy_(torch.from_numpy(random.normal(size=(7, features))))
-
-
-class AlwaysDropout(Linear):
-    def forward(self, features):
-        return super().forward(F.dropout(features, 0.5, training=True))
-
-
-class BatchStatistics(Linear):
-    def forward(self, features):
-        return super().forward(features - features.mean(0))
-
-
-class UnusedLayer(Linear):
-    def __init__(self, features):
-        super().__init__(features)
-        self.forgotten = nn.Linear(features, features)
-
-
-class Detached(Linear):
-    def forward(self, features):
-        return super().forward(features.detach())
-
-
-class StateOutsideBuffers(Linear):
-    def __init__(self, features):
-        super().__init__(features)
-        self.mean = torch.zeros(features)
-
-    def forward(self, features):
-        if self.training:
-            self.mean = 0.5 * self.mean + 0.5 * features.detach().mean(0)
-        return super().forward(features - self.mean)
-
-
-class LargeOffset(Linear):
-    def forward(self, features):
-        values, features = super().forward(features)
-        return HeadOutput(values + 300 - 300, features)
-
-
-class CountsWithLen(Linear):
-    def forward(self, features):
-        values, features = super().forward(features)
-        return HeadOutput(values.reshape(len(features), 7), features)
-
-
-@attrs.frozen(kw_only=True)
-class Layered(Expression):
-    """Expression with other layers."""
-
-    layer: ClassVar[type[nn.Module]] = Linear
-
-    def build(self, features):
-        return self.layer(features)
-
-
-# What a head says of its outputs and labels
+from tests.mutants import Mutant, broken, of_any_kind
+from tests.mutants.head_layers import LAYERS, Layered, of_head
 
 
 def leaky_loss(self: Any) -> Any:
@@ -137,7 +36,7 @@ def misnamed_metric(self: Any) -> Any:
 
 def divided_exps(self: Any, values: Tensor) -> Tensor:
     odds = (3 * values).exp()
-    return odds / (1 + odds)
+    return (odds / (1 + odds)).round()
 
 
 def exp_of_logits(self: Any, values: Tensor, temperature: float = 1.0) -> Categorical:
@@ -163,6 +62,10 @@ def lets_minus_one_pass(self: Any, labels: Labels) -> str | None:
     return "there are 7 classes" if (labels.values[labels.complete()] > 6).any() else None
 
 
+def says_true(self: Any, labels: Labels) -> Any:
+    return True if np.isnan(labels.values[labels.valid]).any() else None
+
+
 def checks_missing(self: Any, labels: Labels) -> str | None:
     return None if np.isin(labels.values, range(7)).all() else "ids must be from 0 to 6"
 
@@ -178,9 +81,6 @@ def numpy_mean(self: Any, labels: Labels) -> dict[str, Any]:
 
 def one_row_is_flat(self: Any, values: Tensor) -> Tensor:
     return values.float().softmax(-1).squeeze(0)
-
-
-of_head = maker(check_head, Layered, "layer")
 
 
 def of_expression(mistake: str, caught_by: str, told: str = "", **members: Any) -> Mutant:
@@ -199,27 +99,15 @@ def constant(value: Any) -> property:
     return property(lambda _: value)
 
 
-LAYERS = [
-    of_head("a plain tuple", PlainTuple, "shape"),
-    of_head("class ids instead of logits", Decided, "shape"),
-    of_head("a batch of one loses its dimension", Squeezed, "shape"),
-    of_head("features are pictures", Pictures, "shape"),
-    of_head("weights from numpy", NumpyWeights, "built-alike"),
-    of_head("dropout in eval mode", AlwaysDropout, "same-in-eval-mode"),
-    of_head("statistics of the batch in eval mode", BatchStatistics, "rows-apart"),
-    of_head("a layer that nothing uses", UnusedLayer, "gradient-reaches-parameters"),
-    of_head("detaches the features", Detached, "gradient-reaches-inputs"),
-    of_head("state that is no buffer", StateOutsideBuffers, "state-round-trip"),
-    of_head("a large number is added and taken away", LargeOffset, "bf16-autocast"),
-    of_head("len() of a tensor", CountsWithLen, "exports"),
-]
-
 FACTS = [
     of_expression("units are a list", "facts", units=constant(["class"])),
+    of_expression("two columns of one name", "facts", columns=constant(("same",) * 7)),
     of_expression("no units", "facts", units=constant(())),
     of_expression("the target's shape is a list", "facts", target_shape=constant([])),
+    of_units("the target's shape has numpy numbers", "facts", target_shape=constant((np.int64(12),))),
     of_expression("the target's type is a scalar type", "facts", target_dtype=constant(np.int64)),
     of_expression("units are combined by their maximum", "facts", combine="max"),
+    of_head("a label that is no text", Expression(label=7), "facts"),
     of_head("an empty label", Expression(label=""), "facts"),
     of_expression("an array in meaning()", "facts", meaning=lambda self: {"classes": np.array(self.classes)}),
     of_expression("a tuple in meaning()", "facts", meaning=lambda self: {"classes": self.classes}),
@@ -246,6 +134,7 @@ FACTS = [
         "a default metric reports another name", "default-metrics-conform", default_metrics=misnamed_metric
     ),
     of_expression("a mask of floats per unit", "unit-mask", unit_mask=lambda _, mask: mask[:, None].float()),
+    of_expression("a mask without units", "unit-mask", unit_mask=lambda _, mask: mask),
     of_units("ignores the mask", "unit-mask", unit_mask=lambda _, mask: torch.ones_like(mask)),
 ]
 
@@ -264,6 +153,16 @@ OUTPUTS = [
         estimate=lambda self, x: (x * torch.linspace(-1, 1, self.bins)).sum(-1),
     ),
     of_units("predictions write into the outputs", "estimate-is-pure", predictions=lambda _, x: x.sigmoid_()),
+    of_expression(
+        "estimates relative to the batch",
+        "estimate-is-pure",
+        estimate=lambda _, x: (x - x.mean(0)).argmax(-1),
+    ),
+    of_expression(
+        "a distribution relative to the batch",
+        "estimate-is-pure",
+        distribution=lambda self, x, _temperature=1.0: Expression.distribution(self, x - x.mean(0)),
+    ),
     of_expression("softmax over the batch", "estimate-is-pure", predictions=lambda _, x: x.softmax(0)),
     of_expression("one row alone is flat", "estimate-is-pure", predictions=one_row_is_flat),
     of_expression(
@@ -306,6 +205,7 @@ OUTPUTS = [
 LABELS = [
     of_affect("NaN passes as a label", "checks-labels", check_labels=lets_nan_pass),
     of_expression("-1 passes as a class", "checks-labels", check_labels=lets_minus_one_pass),
+    of_affect("says that labels are wrong, not why", "checks-labels", check_labels=says_true),
     of_expression("looks at missing labels", "checks-labels", check_labels=checks_missing),
     of_expression("refuses all labels", "checks-labels", check_labels=lambda _, _labels: "no"),
     of_expression(

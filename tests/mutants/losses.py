@@ -92,6 +92,10 @@ def mean_over_all(output, target, mask):
     return row_losses(output, target, mask).mean()
 
 
+def plus_one(output, target, mask):
+    return sound(output, target, mask) + 1
+
+
 def no_clamp(output, target, mask):
     return row_losses(output, target, mask).sum() / mask.sum()
 
@@ -164,6 +168,11 @@ class LeaksInTraining(nn.Module):
         return (times_mask if self.training else sound)(output, target, mask)
 
 
+class LeaksInEvalMode(nn.Module):
+    def forward(self, output, target, mask):
+        return (sound if self.training else times_mask)(output, target, mask)
+
+
 class StateOutsideBuffers(nn.Module):
     """Divides by what the loss was, in training."""
 
@@ -177,6 +186,17 @@ class StateOutsideBuffers(nn.Module):
             return loss
         before, self.before = self.before, 0.5 * self.before + float(loss.detach())
         return loss / before
+
+
+class StateOfEvalMode(StateOutsideBuffers):
+    """Keeps in training what it divides by in eval mode."""
+
+    def forward(self, output, target, mask):
+        loss = sound(output, target, mask)
+        if self.training:
+            self.before = 0.5 * self.before + float(loss.detach())
+            return loss
+        return loss / self.before
 
 
 @attrs.frozen(kw_only=True)
@@ -247,9 +267,13 @@ MUTANTS = [
     of_loss("masks features after computing", features_where_after_square, "masked-rows-change-nothing"),
     of_loss("centres gradients", gradients_changed(lambda g: g - g.mean(0)), "masked-rows-change-nothing"),
     of_module("multiplies with the mask in training", LeaksInTraining, "masked-rows-change-nothing"),
+    of_module("multiplies with the mask in eval mode", LeaksInEvalMode, "masked-rows-change-nothing"),
     of_loss("a teacher of rows outside the mask", TeachesAllRows(), "masked-rows-change-nothing"),
     of_loss("a mean over all rows", mean_over_all, "masked-rows-do-not-count"),
+    of_loss("adds a constant", plus_one, "all-masked-is-zero"),
     of_loss("divides by no rows", no_clamp, "all-masked-is-zero"),
+    of_module("multiplies with the mask in training", LeaksInTraining, "all-masked-is-zero"),
+    of_module("multiplies with the mask in eval mode", LeaksInEvalMode, "all-masked-is-zero"),
     of_loss("masks after computing", where_after_log, "all-masked-is-zero"),
     of_loss("a sum", plain_sum, "mean-over-rows"),
     of_loss("adds the labels times their places", labels_by_place, "order-of-rows-does-not-matter"),
@@ -263,6 +287,7 @@ MUTANTS = [
     of_module("a parameter without a part", UnusedParameter, "parameters-learn"),
     of_module("the root of a parameter that is zero", RootOfParameter, "parameters-learn"),
     of_module("state of training that is no buffer", StateOutsideBuffers, "parameters-learn"),
+    of_module("state of eval mode that is no buffer", StateOfEvalMode, "parameters-learn"),
     of_loss("log of a softmax", log_of_softmax, "large-outputs", told="the loss: inf"),
     of_loss("a clamped log of a softmax", clamped_log, "large-outputs"),
 ]

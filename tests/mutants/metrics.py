@@ -144,6 +144,18 @@ class WritesIntoTarget(Counting):
         super().update(output, target, mask)
 
 
+class WritesIntoMask(Counting):
+    def update(self, output, target, mask):
+        super().update(output, target, mask)
+        mask &= target > 0
+
+
+class WritesIntoValues(Counting):
+    def update(self, output, target, mask):
+        super().update(output, target, mask)
+        output.values.sigmoid_()
+
+
 class Named(Counting):
     def compute(self):
         return {"error": super().compute()}
@@ -181,6 +193,8 @@ MUTANTS = [
     of_metric("looks at the labels only", LooksAtLabelsOnly, "sees-the-outputs"),
     of_metric("a reset forgets half", Remembers, "reset-forgets"),
     of_metric("computing changes it", ComputesOn, "reset-forgets"),
+    of_metric("writes into the mask", WritesIntoMask, "arguments-stay"),
+    of_metric("writes into the values", WritesIntoValues, "arguments-stay"),
     of_metric("writes into the target", WritesIntoTarget, "arguments-stay"),
 ]
 

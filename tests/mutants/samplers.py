@@ -55,6 +55,9 @@ of_sampler = maker(checks_of, Order, "draw")
 MUTANTS = [
     *of_any_kind(checks_of, Order),
     of_sampler("a list", lambda length, *_: list(range(length)), "indices"),
+    of_sampler("batches", lambda length, *_: np.arange(length).reshape(-1, 10), "indices"),
+    of_sampler("floats", lambda length, *_: np.arange(float(length)), "indices"),
+    of_sampler("counts from the end", lambda length, *_: np.arange(length) - length, "indices"),
     of_sampler("no samples", lambda _length, *_: np.zeros(0, np.int64), "indices"),
     of_sampler("counts from one", lambda length, *_: np.arange(1, length + 1), "indices"),
     of_sampler(

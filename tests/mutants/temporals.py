@@ -71,6 +71,18 @@ class IgnoresLengthsInTraining(Average):
         return super().forward(inputs, None if self.training else mask)
 
 
+class IgnoresLengthsInEvalMode(Average):
+    def forward(self, inputs, mask=None):
+        return super().forward(inputs, mask if self.training else None)
+
+
+class SixteenPositions(Average):
+    """Longer windows have no positions."""
+
+    def forward(self, inputs, mask=None):
+        return super().forward(inputs + torch.arange(16.0)[: inputs.shape[1], None], mask)
+
+
 class ZeroTimesOutside(Average):
     """Nothing outside is seen, and its gradient is a little more than none."""
 
@@ -102,10 +114,12 @@ MUTANTS = [
     *with_parts(check_temporal, Averages, in_front=True),
     of_layers("no num_features", NoWidth, "shape", told="num_features is None"),
     of_layers("the last frame only", LastFrame, "shape"),
+    of_layers("positions of sixteen frames", SixteenPositions, "shape", raises=RuntimeError),
     of_layers("whole numbers", Whole, "shape"),
     of_layers("a large number is added and taken away", LargeOffset, "bf16-autocast"),
     of_layers("ignores the mask", IgnoresLengths, "frames-outside-change-nothing"),
     of_layers("ignores the mask in training", IgnoresLengthsInTraining, "frames-outside-change-nothing"),
+    of_layers("ignores the mask in eval mode", IgnoresLengthsInEvalMode, "frames-outside-change-nothing"),
     of_layers("a mean over too many frames", MeanOverTheBatchsFrames, "frames-outside-change-nothing"),
     of_layers("detaches the frames", broken(Averages, part=Detach), "masked-gradient"),
     of_layers("a gradient outside the mask", ZeroTimesOutside, "masked-gradient"),
