@@ -68,11 +68,12 @@ def labels_fit_heads(trial: DatasetTrial) -> None:
     expect(len(samples) > 0, "it has no samples")
     found = samples.labels()
     known = {task: found[task] for task in trial.heads if task in found}
+    for task, labels in known.items():
+        expect(isinstance(labels, Labels), f"{task}: {type(labels).__name__} instead of Labels")
     there = any(labels.valid.any() for labels in known.values())
     expect(there or not trial.heads, f"no labels of {', '.join(trial.heads)}")
     for task, labels in known.items():
         head = trial.heads[task]
-        expect(isinstance(labels, Labels), f"{task}: {type(labels).__name__} instead of Labels")
         wanted = (len(samples), *head.target_shape)
         expect(labels.values.shape == wanted, f"{task}: shape {labels.values.shape} instead of {wanted}")
         kind = labels.values.dtype

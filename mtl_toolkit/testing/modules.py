@@ -122,9 +122,9 @@ def gradient_reaches_inputs(trial: ModuleTrial) -> None:
     """The gradient goes on to the features that are read, so that what lies under them is trained too."""
     module, inputs = trial.trained().train(), trial.inputs(8).requires_grad_()
     trial.loss(module, inputs).backward()
-    if inputs.grad is None or not inputs.grad.abs().max() > 0:
-        raise Broken("none arrives: is something detached, or rounded?")
-    expect_finite([inputs.grad], "the gradient of the inputs")
+    gradient = torch.zeros_like(inputs) if inputs.grad is None else inputs.grad
+    expect_finite([gradient], "the gradient of the inputs")
+    expect(gradient.any(), "none arrives: is something detached, or rounded?")
 
 
 def state_round_trip(trial: ModuleTrial) -> None:
@@ -151,7 +151,7 @@ def bf16_autocast(trial: ModuleTrial) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         rough = trial.run(module, inputs)
     for name, output in rough.items():
-        size = float(exact[name].abs().max().clamp(min=0.1))
+        size = float(exact[name].nan_to_num().abs().max().clamp(min=0.1))
         expect_equal(output.float(), exact[name], f"{name} in bf16 and fp32", BF16, BF16 * size)
     module.train()
     with torch.autocast("cpu", torch.bfloat16):
