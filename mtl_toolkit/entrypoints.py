@@ -178,7 +178,7 @@ class Loader:
         try:
             manager.register(point.load(), name=str(source))
         except (Exception, SystemExit) as error:
-            self.failures.append(Failure(source, reason(error)))
+            self.failures.append(Failure(source, f"{reason(error)}{_where_it_points(point, error)}"))
             return
         implementations = list(_implementations(manager))
         problem = _hook_problem(manager, implementations)
@@ -222,6 +222,18 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def _where_it_points(point: metadata.EntryPoint, error: BaseException) -> str:
+    """Say so where an entry point names what is not there, as after a module was renamed."""
+    missing = getattr(error, "name", None) or ""
+    if isinstance(error, ModuleNotFoundError):
+        leads_nowhere = f"{point.module}.".startswith(f"{missing}.")
+    else:
+        leads_nowhere = isinstance(error, AttributeError) and missing in point.attr.split(".")
+    if not (missing and leads_nowhere):
+        return ""
+    return f" (the entry point says {point.value!r}: install the package again after changing it)"
+
+
 def _implementations(manager: pluggy.PluginManager) -> Iterator[tuple[str, pluggy.HookImpl]]:
     for plugin in manager.get_plugins():
         for caller in manager.get_hookcallers(plugin) or ():
@@ -257,23 +269,34 @@ def recipe_problem(recipe: Any, kind: str) -> str | None:
     if not (inspect.isclass(recipe) and issubclass(recipe, base)):
         return f"must return subclasses of {base.__name__} (got {recipe!r})"
     name = getattr(recipe, "name", None)
-    if not (isinstance(name, str) and NAME.fullmatch(name)):
+    if not isinstance(name, str):
         return f'{recipe.__name__} needs a class attribute, as in name: ClassVar[str] = "my-{kind}"'
+    if not NAME.fullmatch(name):
+        return f"{recipe.__name__}.name must not be empty, nor have spaces or slashes (got {name!r})"
     missing = sorted(getattr(recipe, "__abstractmethods__", ()))
     if missing:
         return f"{recipe.__name__} must define {', '.join(missing)}"
     if "__attrs_attrs__" not in vars(recipe):
         return f"{recipe.__name__} must be decorated with @attrs.frozen(kw_only=True)"
-    return _field_problem(recipe)
+    return _field_problem(recipe, kind)
 
 
-def _field_problem(recipe: type[Recipe]) -> str | None:
+def _field_problem(recipe: type[Recipe], kind: str) -> str | None:
     try:
         fields = fields_of(recipe)
     except PluginError as error:
         return str(error)
     if "type" in fields:
         return f'{recipe.__name__} must not have a field "type": that key names the plugin'
+    if "kind" in (
+        field.name for field in fields.values()
+    ):  # a field `name` was refused as no class attribute
+        return (
+            f'{recipe.__name__} must not have a field "kind": that attribute says what the plugin is; '
+            'call it otherwise, with attrs.field(alias="kind") if the file shall say kind'
+        )
+    if recipe.kind != kind:
+        return f"{recipe.__name__}.kind must stay {kind!r} (got {recipe.kind!r})"
     return None
 
 

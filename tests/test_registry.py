@@ -78,7 +78,17 @@ RECIPES = {
     "a name with a slash": (
         "@attrs.frozen\nclass M(Loss):\n    name: ClassVar[str] = 'a/b'\n    def build(self, head): ...",
         "M",
-        "M needs a class attribute",
+        "M.name must not be empty, nor have spaces or slashes (got 'a/b')",
+    ),
+    "a name with a space": (
+        "@attrs.frozen\nclass M(Loss):\n    name: ClassVar[str] = 'my loss'\n    def build(self, head): ...",
+        "M",
+        "M.name must not be empty, nor have spaces or slashes (got 'my loss')",
+    ),
+    "an empty name": (
+        "@attrs.frozen\nclass M(Loss):\n    name: ClassVar[str] = ''\n    def build(self, head): ...",
+        "M",
+        "M.name must not be empty, nor have spaces or slashes (got '')",
     ),
     "not decorated": (
         "class M(Loss):\n    name = 'm'\n    def build(self, head): ...",
@@ -91,6 +101,18 @@ RECIPES = {
         "    def build(self, head): ...",
         "M",
         'M must not have a field "type"',
+    ),
+    "a field called kind": (
+        "@attrs.frozen\nclass M(Loss):\n    name: ClassVar[str] = 'm'\n    kind: str = 'x'\n"
+        "    def build(self, head): ...",
+        "M",
+        'M must not have a field "kind"',
+    ),
+    "another kind": (
+        "@attrs.frozen\nclass M(Loss):\n    name: ClassVar[str] = 'm'\n    kind: ClassVar[str] = 'x'\n"
+        "    def build(self, head): ...",
+        "M",
+        "M.kind must stay 'loss' (got 'x')",
     ),
     "a type that exists only for the type checker": (
         "if TYPE_CHECKING:\n    from numpy import ndarray\n"
@@ -107,6 +129,36 @@ import attrs
 from mtl_toolkit.hookspecs import hookimpl
 from mtl_toolkit.plugin import *
 """
+
+
+@pytest.mark.parametrize("key", ["kind", "name"])
+def test_field_with_the_alias_kind_or_name_is_fine(packages, key):
+    """The file may say so; only the class's own attribute is taken."""
+    packages.add(
+        "kit",
+        {
+            "k": f"{HEADER}\n@attrs.frozen\nclass M(Loss):\n    name: ClassVar[str] = 'm'\n"
+            f"    which: str = attrs.field(default='x', alias='{key}')\n    def build(self, head): ...\n"
+            "@hookimpl\ndef mtl_losses(): return [M]"
+        },
+    )
+    registry = load(packages)
+    assert not registry.failures
+    assert getattr(registry.plugin("loss", "m").recipe, key) == {"kind": "loss", "name": "m"}[key]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("renamed_since.loss", "No module named 'renamed_since'"),
+        ("json:no_such_thing", "has no attribute 'no_such_thing'"),
+    ],
+)
+def test_entry_point_that_leads_nowhere_is_told_with_its_value(value, told):
+    registry = Registry.load(entry_points=[metadata.EntryPoint("old", value, "mtl_toolkit")])
+    (failure,) = registry.failures
+    assert told in failure.error
+    assert f"(the entry point says {value!r}: install the package again after changing it)" in failure.error
 
 
 @pytest.mark.parametrize("case", RECIPES)
