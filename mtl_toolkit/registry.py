@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import metadata
@@ -112,12 +113,15 @@ class Registry:
         return attrs.evolve(self, listeners=(*self.listeners, *added))
 
     def notify(self, hook: str, event: Any) -> list[str]:
-        """Tell the listeners of a lifecycle hook; return a line for each that failed."""
+        """Tell the listeners of a lifecycle hook; return a line for each that failed.
+
+        Each gets a copy of its own: what it does to the tables in it reaches neither the run nor the others.
+        """
         problems = []
         for listener in self.listeners:
             if listener.hook == hook:
                 try:
-                    listener.impl.function(*(event for _ in listener.impl.argnames))
+                    listener.impl.function(*(copy.deepcopy(event) for _ in listener.impl.argnames))
                 except Exception as error:
                     problems.append(f"{listener.title} failed in {hook}: {reason(error)}")
         return problems

@@ -172,6 +172,29 @@ def test_a_listener_that_fails_is_a_warning_and_the_others_hear_on(tiny, tmp_pat
     assert len(ear.of("EpochFinished")) == 2
 
 
+def test_a_listener_that_empties_its_tables_changes_neither_the_report_nor_what_others_hear(tiny, tmp_path):
+    class Vandal(Ear):
+        @hookimpl
+        def mtl_epoch_finished(self, event):
+            for table in (event.metrics, event.losses, event.rates):
+                table.clear()
+
+        @hookimpl
+        def mtl_stage_finished(self, event):
+            event.metrics.clear()
+            event.record["history"].clear()
+
+    ear = Ear()
+    loaded = load_config(tiny, overrides=ONE_STAGE)
+    report = run(loaded, tmp_path / "run", listeners=[Vandal(), ear])
+    assert report["stages"][0]["metrics"]
+    epochs = [line for line in log_of(tmp_path / "run") if "metrics" in line]
+    assert [(e.metrics, e.losses, e.rates) for e in ear.of("EpochFinished")] == [
+        (line["metrics"], line["losses"], line["rates"]) for line in epochs
+    ]
+    assert len(ear.heard[-1].record["history"]) == len(epochs) == 2
+
+
 def test_listeners_belong_to_one_run_only(tiny, tmp_path):
     ear = Ear()
     loaded = load_config(tiny, overrides=(*ONE_STAGE, "defaults.epochs=1"))
