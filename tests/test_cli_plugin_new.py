@@ -15,7 +15,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 from mtl_toolkit import Registry
 from mtl_toolkit.cli.scaffold import folder as folder_module
-from mtl_toolkit.cli.scaffold.names import Names
+from mtl_toolkit.cli.scaffold.names import Names, module_problem
 from mtl_toolkit.cli.scaffold.templates import KINDS, words
 from tests.environments import Environment, succeed
 
@@ -170,11 +170,24 @@ class TestNames:
             ("3d-faces", "must give the name of a module: no digit first (got '3d_faces')"),
             ("class", "must not give the name of a Python keyword to a module (got 'class')"),
             ("json", "must not be that of a module of Python (got 'json')"),
-            ("tests", "must not be that of another part of the package (got 'tests')"),
+            ("tests", "must not be that of a folder with another use in the package (got 'tests')"),
+            ("Example", "must not be that of a folder with another use in the package (got 'example')"),
+            ("a" * 49, f"must be at most 48 characters (got '{'a' * 49}', 49)"),
         ],
     )
     def test_one_that_cannot_be_a_package_is_refused(self, refused, name, problem):
         assert refused("--kind", "loss", "--plugin-name", "mine", "--", name) == f"error: NAME: {problem}"
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_no_folder_of_a_package_but_its_module_can_be_that_of_a_module(self, new, here, kind):
+        """Nor one that its .gitignore hides: git and the wheel would leave the code out."""
+        new("mtl-mine", "--kind", kind)
+        folders = {name.partition("/")[0] for name in files_in(here / "mtl-mine") if "/" in name}
+        ignored = (here / "mtl-mine" / ".gitignore").read_text().splitlines()
+        names = {name.rstrip("/") for name in [*folders, *ignored]} - {"mtl_mine", "__pycache__"}
+        assert {"tests", "runs"} <= names
+        for name in filter(str.isidentifier, names):
+            assert "a folder with another use" in (module_problem(name) or ""), name
 
     def test_one_of_an_installed_package_is_refused(self, refused):
         line = refused("MTL.std", "--kind", "loss")
@@ -192,6 +205,22 @@ class TestNames:
         line = refused("mtl-mine", "--kind", "loss", f"--plugin-name={name}")
         assert line.startswith("error: --plugin-name: must be small letters and digits")
         assert line.endswith(f"(got {name!r})")
+
+    @pytest.mark.parametrize(("name", "plugin"), [("mtl-3d", "3d"), ("mtl-" + "a" * 33, "a" * 33)])
+    def test_a_plugin_name_that_was_not_given_is_told_as_one_of_the_package(self, refused, name, plugin):
+        line = refused(name, "--kind", "loss")
+        assert line.startswith(
+            "error: NAME: the plugin's name that it gives must be small letters and digits"
+        )
+        assert line.endswith(f"(got {plugin!r}); --plugin-name sets another")
+
+    def test_one_not_given_that_an_installed_plugin_has_is_told_as_one_of_the_package(self, refused):
+        taken = next(p for p in Registry.load().plugins if p.kind == "loss")
+        line = refused(f"mtl-{taken.name}", "--kind", "loss")
+        rule = "the plugin's name that it gives must not be that of a loss which is there already"
+        assert line == (
+            f"error: NAME: {rule} (got {taken.name!r}, of {taken.source}); --plugin-name sets another"
+        )
 
     def test_one_that_an_installed_plugin_of_the_kind_has_is_refused(self, refused):
         """The same name is free for another kind."""

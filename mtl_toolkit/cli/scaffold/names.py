@@ -13,7 +13,10 @@ from packaging.utils import InvalidName, canonicalize_name
 
 PLUGIN_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 LONGEST = 32  # characters of a plugin's name: it stands in class names, and lines have an end
-TAKEN_FOLDERS = {"license", "tests"}  # other parts of the package; file systems may not tell cases apart
+LONGEST_PACKAGE = 48  # characters of a package's name: it stands in imports, beside the name of a class
+# Folders beside the module's own: of the package, or what .gitignore lists. LICENSE is a file, but file
+# systems may not tell cases apart.
+TAKEN_FOLDERS = {"build", "dist", "example", "license", "runs", "tests"}
 
 
 @attrs.frozen
@@ -47,15 +50,25 @@ class Names:
         problem = distribution_problem(self.distribution) or module_problem(self.module)
         if problem and self == Names.derive(self.distribution):
             return [problem]  # a plugin's name made from a wrong one is not the user's
-        return [one for one in (problem, plugin_problem(self.plugin)) if one]
+        rule = plugin_rule(self.plugin)
+        return [one for one in (problem, rule and self.plugin_problem(rule, repr(self.plugin))) if one]
+
+    def plugin_problem(self, rule: str, found: str) -> str:
+        """What is wrong with the plugin's name, as a line on the argument that it comes from."""
+        if self == Names.derive(self.distribution):
+            which = "NAME: the plugin's name that it gives"
+            return f"{which} {rule} (got {found}); --plugin-name sets another"
+        return f"--plugin-name: {rule} (got {found})"
 
 
 def distribution_problem(name: str) -> str | None:
-    """Say what is wrong with the name of a distribution (PEP 508), or that one of that name is installed."""
+    """Say what is wrong with the name of a distribution (PEP 508), or that it is too long or installed."""
     try:
         canonicalize_name(name, validate=True)
     except InvalidName:
         return f"NAME: must be letters, digits, '-', '_' and '.', the ends letters or digits (got {name!r})"
+    if len(name) > LONGEST_PACKAGE:
+        return f"NAME: must be at most {LONGEST_PACKAGE} characters (got {name!r}, {len(name)})"
     try:
         found = metadata.distribution(name)
     except metadata.PackageNotFoundError:
@@ -72,7 +85,7 @@ def module_problem(name: str) -> str | None:
     if name in sys.stdlib_module_names:
         return f"NAME: must not be that of a module of Python (got {name!r})"
     if name in TAKEN_FOLDERS:
-        return f"NAME: must not be that of another part of the package (got {name!r})"
+        return f"NAME: must not be that of a folder with another use in the package (got {name!r})"
     if (place := importable(name)) is not None:
         return f"NAME: must not be that of a module that can be imported already (got {name!r}, {place})"
     return None
@@ -87,11 +100,10 @@ def importable(name: str) -> str | None:
     return spec.origin if spec is not None else None
 
 
-def plugin_problem(name: str) -> str | None:
-    """Say what is wrong with what the TOML is to call a plugin."""
+def plugin_rule(name: str) -> str | None:
+    """The rule for what the TOML is to call a plugin, if a name breaks it."""
     if PLUGIN_NAME.fullmatch(name) and len(name) <= LONGEST:
         return None
-    rule = (
+    return (
         f"must be small letters and digits with single '-' or '_' inside, at most {LONGEST}, a letter first"
     )
-    return f"--plugin-name: {rule} (got {name!r})"

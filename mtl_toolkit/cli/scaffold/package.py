@@ -72,7 +72,7 @@ class Package:
         for plugin in Registry.load().of_kind(self.kind):
             if plugin.name == self.names.plugin:
                 rule = f"must not be that of a {self.kind} which is there already"
-                return f"--plugin-name: {rule} (got {plugin.name!r}, of {plugin.source})"
+                return self.names.plugin_problem(rule, f"{plugin.name!r}, of {plugin.source}")
         return None
 
     def license_file(self) -> str | None:
