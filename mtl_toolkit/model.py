@@ -57,7 +57,10 @@ class CentreCrop(nn.Module):
 
 
 class Normalise(nn.Module):
-    """Scale uint8 pictures to [0, 1], or take floats as they are, and normalise their channels."""
+    """Scale uint8 pictures to [0, 1], or take floats in [0, 1], and normalise their channels.
+
+    Floats that are no pictures (not [rows, channels, height, width]) pass as they are.
+    """
 
     mean: Tensor
     std: Tensor
@@ -70,7 +73,7 @@ class Normalise(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """[rows, channels, height, width] to the same, normalised."""
         if inputs.dtype != torch.uint8:
-            return (inputs - self.mean) / self.std
+            return (inputs - self.mean) / self.std if inputs.ndim == 4 else inputs
         scale, shift = 1 / (255 * self.std), self.mean / self.std
         # In place, on the copy: torch's addcmul takes several times as long over a broadcast scale.
         if not inputs.is_contiguous(memory_format=torch.channels_last):

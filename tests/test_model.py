@@ -328,3 +328,9 @@ def test_a_single_picture_and_other_numbers_of_channels_are_normalised():
     assert Normalise([0.5] * 3, [0.5] * 3)(picture).shape == (3, 4, 5)
     grey = torch.full((2, 1, 4, 5), 255, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     assert torch.allclose(Normalise([0.5], [0.5])(grey), torch.ones(2, 1, 4, 5))
+
+
+@pytest.mark.parametrize("shape", [(5, 12), (5, 3, 12), (5, 2, 3, 4, 4)])
+def test_floats_that_are_no_pictures_are_not_normalised(shape):
+    inputs = torch.randn(shape)
+    assert torch.equal(Normalise([0.5] * 3, [0.25] * 3)(inputs), inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -606,3 +607,90 @@ def test_listeners_hear_of_stages_and_epochs_and_a_failing_one_only_warns(
     assert [one["epoch"] for one in heard[1:3]] == [1, 2]
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert heard[3]["metrics"] == report["stages"][0]["metrics"]
+
+
+VECTORS = """
+from typing import ClassVar
+
+import attrs
+import numpy as np
+import torch
+from torch import nn
+
+from mtl_toolkit import Backbone, Dataset, Labels, TensorSamples, hookimpl
+
+
+@attrs.frozen(kw_only=True)
+class Vectors(Dataset):
+    name: ClassVar[str] = "vectors"
+    shape: tuple[int, ...]
+
+    def build(self, facts):
+        inputs = torch.randn(48, *self.shape, generator=torch.Generator().manual_seed(0))
+        return TensorSamples(inputs, {"sign": (inputs.flatten(1).sum(1) > 0).long()})
+
+
+class Layer(nn.Module):
+    num_features = 4
+
+    def __init__(self, inputs):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(inputs, 4), nn.ReLU())
+
+    def forward(self, inputs):
+        assert inputs.min() < 0, "vectors must reach the backbone as they are"
+        return self.layers(inputs)
+
+
+@attrs.frozen(kw_only=True)
+class Mlp(Backbone):
+    name: ClassVar[str] = "mlp"
+    inputs: int
+
+    def statistics(self):
+        return (0.5,) * 3, (0.25,) * 3
+
+    def build(self, image_size, *, weights=True):
+        return Layer(self.inputs)
+
+
+@hookimpl
+def mtl_datasets():
+    return [Vectors]
+
+
+@hookimpl
+def mtl_backbones():
+    return [Mlp]
+"""
+
+
+@pytest.mark.parametrize("shape", [(12,), (3, 12)])
+def test_vectors_are_trained_on_and_predicted_from_as_they_are(tmp_path, packages, shape):
+    packages.add("vectors", {"vectors": VECTORS})
+    path = tmp_path / "job.toml"
+    path.write_text(f"""
+        name = "vectors"
+        [trainer]
+        device = "cpu"
+        [tasks.sign]
+        head = {{ type = "classification", classes = ["below", "above"], hidden = 0 }}
+        [datasets.train]
+        type = "vectors"
+        shape = {list(shape)}
+        [model]
+        backbone = {{ type = "mlp", inputs = {math.prod(shape)} }}
+        [[stages]]
+        name = "only"
+        epochs = 20
+        streams = [{{ dataset = "train", task = "sign", batch_size = 16 }}]
+        validation = [{{ dataset = "train", task = "sign" }}]
+        allow_overlap = true
+        optimizer = {{ type = "AdamW", lr = 0.05 }}
+    """)
+    report = run(load_config(path), tmp_path / "run")
+    stage = load_stage(tmp_path / "run" / "only")
+    inputs = torch.randn(48, *shape, generator=torch.Generator().manual_seed(0))
+    right = stage.predict(inputs)["sign"] == (inputs.flatten(1).sum(1) > 0)
+    assert right.float().mean() > 0.9
+    assert report["stages"][0]["metrics"]["train/sign/accuracy"] == pytest.approx(right.float().mean().item())
