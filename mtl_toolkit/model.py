@@ -86,6 +86,14 @@ class Normalise(nn.Module):
         return lines.permute(0, 3, 1, 2)
 
 
+def dtype_problem(inputs: Tensor) -> str | None:
+    """What is wrong with the type of pictures, or None: integers other than uint8 have no known scale."""
+    if inputs.ndim != 4 or inputs.dtype == torch.uint8 or inputs.is_floating_point():
+        return None
+    found = str(inputs.dtype).removeprefix("torch.")
+    return f"pictures must be uint8, or floats in [0, 1] (got {found})"
+
+
 class FeatureTrunk(nn.Module):
     """Stands in for a trunk where the inputs are features already: cuts each task's out of a row.
 

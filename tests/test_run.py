@@ -63,7 +63,8 @@ class OddSamples(Samples):
             if index in self.recipe.unreadable:
                 raise UnreadableSampleError(f"odd-{index}.jpg: the picture is empty (0 bytes)")
         channels = 1 if self.recipe.what == "grey" else 3
-        return torch.zeros(len(indices), channels, self.size, self.size, dtype=torch.uint8)
+        dtype = torch.int64 if self.recipe.what == "int64" else torch.uint8
+        return torch.zeros(len(indices), channels, self.size, self.size, dtype=dtype)
 
     def column(self, name):
         return np.arange(len(self)) if name == "group" and self.recipe.what == "groups" else None
@@ -333,6 +334,8 @@ def test_a_trained_stage_takes_pictures_only_at_the_side_it_reads_them_in_traini
     assert stage.predict(torch.zeros(2, 3, 19, 19, dtype=torch.uint8))["expr"].shape == (2,)
     with pytest.raises(ValueError, match=r"pictures must be 19 x 19 \(got \(16, 16\)\)"):
         stage.predict(torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"pictures must be uint8, or floats in \[0, 1\] \(got int64\)"):
+        stage.predict(torch.zeros(2, 3, 19, 19, dtype=torch.int64))
 
 
 def test_patience_ends_a_stage_that_gets_no_better(tiny, tmp_path):
@@ -470,6 +473,7 @@ def train_on(tiny, **fields):
         ("unlabelled", "stages.teacher: stream 'a' has no label of task 'expr'"),
         ("missing", "a: there is no picture odd-5.jpg"),
         ("grey", r"'a': pictures must be uint8 of shape \(3, 19, 19\) \(got \(1, 19, 19\)\)"),
+        ("int64", r"'a': pictures must be uint8, or floats in \[0, 1\] \(got int64\)"),
     ],
 )
 def test_bad_data_is_refused_before_training(odd, tiny, tmp_path, what, message):

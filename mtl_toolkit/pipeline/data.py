@@ -33,6 +33,7 @@ from ..data import (
     training_windows,
 )
 from ..errors import DataError, UnreadableSampleError
+from ..model import dtype_problem
 from ..plugin import DataFacts, Head
 from ..rundir import RunDirectory
 from ..samples import Samples
@@ -242,3 +243,5 @@ def check_picture(title: str, samples: Samples, size: int) -> None:
         raise DataError(
             f"{title!r}: pictures must be uint8 of shape {(3, size, size)} (got {tuple(sample.shape[1:])})"
         )
+    if problem := dtype_problem(sample):
+        raise DataError(f"{title!r}: {problem}")

@@ -19,7 +19,7 @@ from ..config.from_plain import from_plain
 from ..data import FeatureLayout
 from ..errors import RunError, UserError
 from ..files import file_digest, recover_folder
-from ..model import MultiTaskModel, Preprocessing, build_model
+from ..model import MultiTaskModel, Preprocessing, build_model, dtype_problem
 from ..plugin import Head, Temporal
 from ..registry import Registry
 from ..seeding import seeded
@@ -55,16 +55,19 @@ class TrainedStage:
         """Raw outputs by task.
 
         Args:
-            inputs: uint8 pictures [rows, 3, side, side]; `side` is the preprocessing's `read_size`, and the
-                network sees their centre. Where the network works on features, these, [rows, width], or
-                pictures, of which they are made first.
+            inputs: pictures [rows, 3, side, side], uint8 or floats in [0, 1]; `side` is the preprocessing's
+                `read_size`, and the network sees their centre. Where the network works on features, these,
+                [rows, width], or pictures, of which they are made first.
             windows: for a temporal network, rows of each window of frames that follow each other; None: all
                 rows are one window.
 
         Raises:
-            ValueError: if pictures have another side: faces would be seen at a scale never trained.
+            ValueError: if pictures have another side: faces would be seen at a scale never trained; or if
+                they are integers other than uint8.
         """
         side = self.preprocessing.read_size
+        if problem := dtype_problem(inputs):
+            raise ValueError(problem)
         if inputs.ndim == 4 and inputs.shape[2:] != (side, side):
             raise ValueError(f"pictures must be {side} x {side} (got {tuple(inputs.shape[2:])})")
         self.model.eval()
