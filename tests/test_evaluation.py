@@ -32,6 +32,7 @@ from mtl_toolkit.evaluation import (
     videos,
 )
 from mtl_toolkit.evaluation.bootstrap import by_unit, draw_weights
+from mtl_toolkit.evaluation.confusion import confusion_of
 from mtl_toolkit.evaluation.metric_states import summed_states
 from mtl_toolkit.evaluation.scoring import TaskRows
 
@@ -517,6 +518,30 @@ def test_axes_have_no_confusion():
     guess, truth, of = four_videos()
     found = evaluate(predictions_of({"t": guess}, {"t": AXES}, of), {"t": labels_of(truth)}, draws=0)
     assert found.tasks["t"].confusion is None
+
+
+@attrs.frozen(kw_only=True)
+class Several(Regression):
+    """A head whose meaning names what it has several values of."""
+
+    word: str = "units"
+    shape: tuple[int, ...] = (2,)
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    def meaning(self) -> dict[str, Any]:
+        return {"kind": "several", self.word: list(self.axes)}
+
+
+@pytest.mark.parametrize(("word", "shape"), [("units", (2,)), ("units", (2, 3, 3)), ("classes", (2, 3, 3))])
+def test_numbers_per_unit_and_maps_have_no_confusion(word, shape):
+    """Cars and people in a picture, and where they are: neither is a decision between yes and no."""
+    head = Several(axes=("cars", "people"), word=word, shape=shape)
+    labels = np.random.default_rng(0).integers(0, 5, (40, *shape)).astype(np.float32)
+    rows = TaskRows(np.zeros((40, 2), np.float32), labels, np.ones(labels.shape, np.bool_))
+    assert confusion_of(head, rows) is None
 
 
 # The record.

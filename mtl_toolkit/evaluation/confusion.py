@@ -55,13 +55,17 @@ class UnitCounts:
 
 
 def confusion_of(head: Head, rows: TaskRows) -> Confusion | UnitCounts | None:
-    """Count decisions against labels; None for a task with neither classes nor yes-or-no units."""
+    """Count decisions against labels; None for a task with neither classes nor yes-or-no units.
+
+    A head may use these words of its meaning for something else, such as a count per unit.
+    Then its labels are no class ids, shares of classes, or zeros and ones, and nothing is counted.
+    """
     meaning = head.meaning()
-    if "classes" in meaning:
-        classes = tuple(meaning["classes"])
+    classes, units = tuple(meaning.get("classes", ())), tuple(meaning.get("units", ()))
+    if classes and head.target_shape in ((), (len(classes),)):
         return Confusion(classes, class_counts(head, rows, len(classes)))
-    if "units" in meaning:
-        return UnitCounts(tuple(meaning["units"]), unit_counts(head, rows))
+    if units and head.target_shape == (len(units),) and np.isin(rows.target[rows.mask], (0, 1)).all():
+        return UnitCounts(units, unit_counts(head, rows))
     return None
 
 
