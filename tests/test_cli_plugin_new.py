@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import itertools
 import json
 import sys
 import tomllib
@@ -15,7 +16,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 from mtl_toolkit import Registry
 from mtl_toolkit.cli.scaffold import folder as folder_module
-from mtl_toolkit.cli.scaffold.names import Names, module_problem
+from mtl_toolkit.cli.scaffold.names import LONGEST, LONGEST_PACKAGE, Names, module_problem
 from mtl_toolkit.cli.scaffold.templates import KINDS, words
 from tests.environments import Environment, succeed
 
@@ -78,6 +79,17 @@ def project_in(folder: Path) -> dict:
     return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+def write_metadata(folder: Path) -> None:
+    """What an installer would write of the package in a folder: enough for its entry points to be found."""
+    project = project_in(folder)
+    (points,) = project["entry-points"].values()
+    info = folder / f"{folder.name.replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
+    lines = [f"{name} = {module}\n" for name, module in points.items()]
+    (info / "entry_points.txt").write_text("[mtl_toolkit]\n" + "".join(lines))
+
+
 @pytest.fixture
 def import_fresh(monkeypatch) -> Iterator:
     """Import modules of packages in a folder; they are forgotten afterwards."""
@@ -89,7 +101,7 @@ def import_fresh(monkeypatch) -> Iterator:
 
     yield fetch
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("mtl_mine", "test_mtl_mine"):
+        if name.partition(".")[0] in ("mtl_mine", "mtl_other", "test_mtl_mine"):
             del sys.modules[name]
 
 
@@ -123,12 +135,40 @@ class TestThePackage:
             check()
 
     def test_is_clean_for_ruff(self, new, here):
-        """Whatever the length of the plugin's name: how lines are broken does not depend on it."""
+        """Whatever the length of the names: how lines are broken does not depend on them."""
         for kind in KINDS:
-            for length in (1, 12, 32):
-                new(f"mtl-mine-{kind}-{length}", "--kind", kind, "--plugin-name", "a" * length)
+            for package, plugin in itertools.product((24, 34, LONGEST_PACKAGE), (1, 12, LONGEST)):
+                name = f"mtl-{kind}-{plugin}-".ljust(package, "x")
+                new(name, "--kind", kind, "--plugin-name", "a" * plugin)
         succeed(sys.executable, "-m", "ruff", "check", "--no-cache", ".", folder=here)
         succeed(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".", folder=here)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_claims_the_conformance_kit_only_where_its_tests_use_it(self, new, here, kind):
+        new("mtl-mine", "--kind", kind)
+        tests = (here / "mtl-mine" / "tests" / "test_mtl_mine.py").read_text()
+        readme = (here / "mtl-mine" / "README.md").read_text()
+        assert ("with the conformance kit of mtl-toolkit" in readme) == ("mtl_toolkit.testing" in tests)
+
+    def test_of_hooks_passes_its_tests_beside_another_of_hooks(self, new, here, import_fresh, capsys):
+        """Both print into the same output: each looks at its own lines."""
+        for name in ("mtl-other", "mtl-mine"):
+            new(name, "--kind", "hooks")
+            write_metadata(here / name)
+            import_fresh(here / name, f"{name.replace('-', '_')}.hooks")
+        tests = import_fresh(here / "mtl-mine" / "tests", "test_mtl_mine")
+        tests.test_all_three_are_found_by_their_entry_point()
+        tests.test_they_run_where_a_stage_is_trained(here, capsys)
+
+    def test_of_hooks_that_does_not_load_says_why_in_its_tests(self, new, here, import_fresh):
+        new("mtl-mine", "--kind", "hooks")
+        write_metadata(here / "mtl-mine")
+        code = here / "mtl-mine" / "mtl_mine" / "hooks.py"
+        code.write_text(code.read_text().replace("mtl_epoch_finished(event", "mtl_epoch_finished(epoch"))
+        import_fresh(here / "mtl-mine", "mtl_mine.hooks")
+        tests = import_fresh(here / "mtl-mine" / "tests", "test_mtl_mine")
+        with pytest.raises(AssertionError, match=r"failed to load: .*mtl_epoch_finished"):
+            tests.test_all_three_are_found_by_their_entry_point()
 
     def test_is_told_with_the_commands_to_type_next(self, new):
         assert new("mtl-mine", "--kind", "loss").splitlines() == [

@@ -113,6 +113,7 @@ class Package:
             "usage": templates.fill(about["usage"], own).strip(),
             "look": templates.fill(about["look"], own),
             "what": about["what"],
+            "tested": about["tested"],
         }
 
 

@@ -2,7 +2,7 @@
 
 `templates/common` is for every kind, `templates/<kind>` for one. In a file's path `MODULE` stands for the
 package's module and `dot-` for a leading dot; files without the suffix `.tmpl` are copied as they are.
-`kind.toml` has what the kind says to the common files.
+`kind.toml` has what the kind says to the common files; that of `common` says what most kinds would.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ ABOUT = PurePosixPath("kind.toml")
 
 
 def about(kind: str) -> dict[str, Any]:
-    """What a kind says of itself: `what`, `description`, `dependencies`, `test`, `usage`, `look`."""
-    return tomllib.loads(_root(kind).joinpath(str(ABOUT)).read_text(encoding="utf-8"))
+    """What a kind says: `what`, `description`, `dependencies`, `test`, `tested`, `usage`, `look`."""
+    files = (_root(folder).joinpath(str(ABOUT)) for folder in ("common", kind))
+    common, own = (tomllib.loads(file.read_text(encoding="utf-8")) for file in files)
+    return common | own
 
 
 def words(kind: str) -> frozenset[str]:
