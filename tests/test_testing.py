@@ -19,7 +19,7 @@ from mtl_std.regression import Regression
 from mtl_std.samplers import Balanced
 from mtl_std.timm_backbone import Timm
 from torch import nn
-from torch.distributions import Categorical
+from torch.distributions import Categorical, Independent
 
 from mtl_toolkit import HeadOutput, Labels, Loss, Registry, Temporal
 from mtl_toolkit.testing import (
@@ -83,9 +83,14 @@ class TestCheck:
         check = by_name(check_recipe(Undocumented()))["documented"]
         with pytest.raises(ConformanceError) as caught:
             check()
-        first, second = str(caught.value).splitlines()
+        first, second, third = str(caught.value).splitlines()
         assert first == f"head 'expression': {check.rule} (field 'sharpness' has no doc)"
-        assert second == f"see {page_of('recipe', 'documented')}"
+        assert (
+            second
+            == check.advice
+            == "Say the unit too. `mtl plugins KIND/NAME` and the reference show nothing else."
+        )
+        assert third == f"see {page_of('recipe', 'documented')}"
 
     def test_an_error_of_the_plugin_keeps_its_type_and_says_where_it_came_up(self):
         check = by_name(check_loss(Half(), Expression()))["shape"]
@@ -310,9 +315,57 @@ class RandomDepth(nn.Module):
         return features.mean((2, 3))
 
 
+@attrs.frozen(kw_only=True)
+class Centres(Loss):
+    """Distance to the centre of one's class (Wen et al., 2016), which is learnt."""
+
+    name: ClassVar[str] = "centres"
+    width: int = attrs.field(default=16, metadata={"doc": "features under the head's last layer"})
+
+    def build(self, head):
+        return CentreDistance(len(head.columns), self.width)
+
+
+class CentreDistance(nn.Module):
+    def __init__(self, classes, width):
+        super().__init__()
+        self.centres = nn.Parameter(torch.randn(classes, width))
+
+    def forward(self, output, target, mask):
+        features = torch.where(mask[:, None], output.features, 0.0)
+        distance = (features - self.centres[torch.where(mask, target, 0)]).square().mean(1)
+        return torch.where(mask, distance, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+@attrs.frozen(kw_only=True)
+class JointAxes(Regression):
+    """Both axes as one normal distribution, which has one unit."""
+
+    name: ClassVar[str] = "joint"
+
+    @property
+    def units(self):
+        return ("place",)
+
+    @property
+    def columns(self):
+        return self.axes
+
+    def unit_mask(self, mask):
+        return mask.all(1, keepdim=True)
+
+    def distribution(self, values, temperature=1.0):
+        return Independent(super().distribution(values[:, None], temperature), 1)
+
+
 @pytest.mark.parametrize(
     "checks",
     [
+        pytest.param(check_loss(Centres(), Expression()), id="a loss with parameters on the features"),
+        pytest.param(
+            [check for check in check_head(JointAxes(axes=("x", "y"))) if "default" not in check.name],
+            id="a distribution over two axes at once",
+        ),
         pytest.param(check_head(Levels(classes=("none", "some", "much"))), id="a head of thresholds"),
         pytest.param(check_loss(Contrastive(), Expression()), id="a loss that grows with the rows"),
         pytest.param(check_backbone(Skipped(name="test_resnet")), id="layers left out at random"),

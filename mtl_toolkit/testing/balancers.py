@@ -31,7 +31,7 @@ def check_balancer(recipe: Balancer, *, tasks: Sequence[str] = TASKS) -> list[Ch
 
 
 class SmallNetwork(nn.Module):
-    """A shared layer, and an output per task; losses of different sizes whose gradients disagree."""
+    """A shared layer, and two layers per task; losses of different sizes whose gradients disagree."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
@@ -39,16 +39,18 @@ class SmallNetwork(nn.Module):
         generator = torch.Generator().manual_seed(0)
         self.tasks = tuple(tasks)
         self.shared = nn.Parameter(torch.randn(6, 5, generator=generator))
-        self.last = nn.ParameterList(torch.randn(5, 2, generator=generator) for _ in tasks)
+        self.hidden = nn.ParameterList(torch.randn(5, 4, generator=generator) for _ in tasks)
+        self.last = nn.ParameterList(torch.randn(4, 2, generator=generator) for _ in tasks)
         self.register_buffer("inputs", torch.randn(7, 6, generator=generator))
 
     def forward(
         self, present: Sequence[str], zero: str = ""
     ) -> tuple[dict[str, Tensor], dict[str, HeadOutput]]:
         """Losses and outputs of the tasks that are present; that of `zero` is zero."""
-        features = torch.tanh(self.inputs @ self.shared)
+        shared = torch.tanh(self.inputs @ self.shared)
         losses, outputs = {}, {}
         for place, task in enumerate(self.tasks):
+            features = torch.tanh(shared @ self.hidden[place])
             values = features @ self.last[place]
             outputs[task] = HeadOutput(values, features)
             if task in present:

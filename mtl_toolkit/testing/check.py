@@ -38,6 +38,7 @@ class Check:
         name: of the check, the same in every release.
         topic: the part of the documentation's page that it is in: the kind, or "recipe" or "network".
         rule: what is expected of the plugin's author, in a sentence.
+        advice: how to keep it, and why it is there; '' where the rule says enough.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Check:
     name: str
     topic: str
     rule: str
+    advice: str
     _attempt: Callable[[], None] = attrs.field(repr=False)
 
     @property
@@ -63,14 +65,15 @@ class Check:
         Raises:
             ConformanceError: if the plugin breaks the rule.
         """
+        __tracebackhide__ = True  # pytest shows the message, or the plugin's own lines
+        subject = f"{self.kind} {self.plugin!r}: {self.rule}"
+        more = f"{self.advice}\nsee {self.page}".lstrip()
         try:
             self._attempt()
         except Broken as found:
-            raise ConformanceError(
-                f"{self.kind} {self.plugin!r}: {self.rule} ({found})\nsee {self.page}"
-            ) from None
+            raise ConformanceError(f"{subject} ({found})\n{more}") from None
         except Exception as error:
-            error.add_note(f"while checking {self.kind} {self.plugin!r}: {self.rule}\nsee {self.page}")
+            error.add_note(f"while checking {subject}\n{more}")
             raise
 
 
@@ -88,10 +91,11 @@ def checks_of(recipe: Recipe, subject: T, rules: Iterable[Rule[T]], topic: str =
     return [
         Check(
             kind=recipe.kind,
-            plugin=recipe.name,
+            plugin=getattr(recipe, "name", type(recipe).__name__),
             name=name_of(rule),
             topic=topic or recipe.kind,
-            rule=text_of(rule),
+            rule=text_of(rule)[0],
+            advice=text_of(rule)[1],
             attempt=functools.partial(rule, subject),
         )
         for rule in runnable(rules)
@@ -108,9 +112,10 @@ def name_of(rule: Rule[Any]) -> str:
     return rule.__name__.replace("_", "-")  # type: ignore[attr-defined] # rules are functions
 
 
-def text_of(rule: Rule[Any]) -> str:
-    """What is expected: the first line of its function's docstring."""
-    return (inspect.getdoc(rule) or "").partition("\n")[0].rstrip(".")
+def text_of(rule: Rule[Any]) -> tuple[str, str]:
+    """What is expected, and advice: the first line of its function's docstring, and the rest on one line."""
+    first, _, rest = (inspect.getdoc(rule) or "").partition("\n")
+    return first.rstrip("."), " ".join(rest.split())
 
 
 def expect(holds: object, found: str) -> None:

@@ -18,6 +18,13 @@ FEATURES = 16  # width of what heads are built on
 SCALES = (1.0, 0.3, 0.1, 0.03)  # of outputs, until what they stand for is a valid label
 
 
+def head_output(found: object) -> HeadOutput:
+    """What a head's module gave."""
+    if not isinstance(found, HeadOutput):
+        raise Broken(f"the head's module gives {type(found).__name__} instead of HeadOutput")
+    return found
+
+
 def worst_of(values: np.ndarray) -> np.ndarray:
     """What may lie outside a mask, in the type of some labels: NaN, the largest integer, or true."""
     worst = {"f": np.nan, "b": True}.get(values.dtype.kind)
@@ -101,14 +108,23 @@ class Examples:
             values[::2] = explained[::2]
         target = torch.from_numpy(labels)
         mask = torch.ones(target.shape, dtype=torch.bool)
-        return Rows(values, features, others.roll(1, 0), target, mask, self.head.unit_mask(mask))
+        return Rows(values, features, others.roll(1, 0), target, mask, self._units(mask))
+
+    def _units(self, mask: Tensor) -> Tensor:
+        try:
+            return self.head.unit_mask(mask)
+        except RuntimeError:
+            units, shape = self.head.units, tuple(self.head.target_shape)
+            raise Broken(
+                f"units {units} do not fit target_shape {shape}, unless unit_mask says how"
+            ) from None
 
     def shape(self) -> torch.Size:
         """The shape of one row's output."""
         if self._shape is None:
             with seeded(), torch.no_grad():
                 module = self.head.build(FEATURES).eval()
-                self._shape = module(torch.zeros(2, FEATURES)).values.shape[1:]
+                self._shape = head_output(module(torch.zeros(2, FEATURES))).values.shape[1:]
         return self._shape
 
     def unit_by_unit(self) -> bool:

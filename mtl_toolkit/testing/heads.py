@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints, kl_divergence
+from torch.distributions import Distribution, Independent, constraints, kl_divergence
 
 from ..batch import HeadOutput, Labels
 from ..errors import ConfigError
 from ..plugin import Head
 from ..seeding import seeded
-from .check import Broken, Check, Rule, checks_of, expect, expect_equal, expect_finite, runnable
-from .examples import FEATURES, Examples, worst_of
+from .check import Broken, Check, Rule, checks_of, expect, expect_equal, expect_finite, name_of, runnable
+from .examples import FEATURES, Examples, head_output, worst_of
 from .losses import LOSS_RULES, LossTrial
 from .metrics import METRIC_RULES, MetricTrial
 from .modules import ModuleTrial, module_rules
@@ -59,7 +59,7 @@ class HeadTrial:
             return torch.randn(rows, FEATURES, generator=torch.Generator().manual_seed(rows))
 
         def call(module: nn.Module, given: Tensor) -> Mapping[str, Tensor]:
-            output: HeadOutput = module(given)
+            output = head_output(module(given))
             return {"values": output.values, "features": output.features}
 
         return ModuleTrial(lambda: self.recipe.build(FEATURES), inputs, call, learns=("values",))
@@ -160,7 +160,11 @@ def estimate_in_range(trial: HeadTrial) -> None:
     for scale in (1.0, 30.0):
         values = trial.values(9, scale)
         estimate = head.estimate(values)
-        expect(len(estimate) == 9, f"an estimate of shape {tuple(estimate.shape)} for 9 rows")
+        ids = head.target_shape == () or len(head.columns) > len(head.units)
+        shapes = {(9, len(head.units)), (9, *head.target_shape), *([(9,)] if ids else [])}
+        expect(
+            tuple(estimate.shape) in shapes, f"of shape {tuple(estimate.shape)}, which is none of {shapes}"
+        )
         support = _support(head.distribution(values))
         if scale > 1 and support in (constraints.real, None):
             continue  # an unbounded scale: nothing says how far is too far
@@ -185,13 +189,16 @@ def estimate_is_pure(trial: HeadTrial) -> None:
 def predictions_and_decisions(trial: HeadTrial) -> None:
     """`predictions` gives float32 [rows, columns], and `decide` turns them into what `estimate` says."""
     head, values = trial.recipe, trial.values(9)
-    found = head.predictions(values)
     shape = (9, len(head.columns))
+    try:
+        found = head.predictions(values)
+    except RuntimeError as error:
+        raise Broken(f"predictions() cannot be had in shape {shape}: {error}") from None
     expect(found.shape == shape, f"predictions of shape {tuple(found.shape)} for {shape[1]} columns")
     expect(found.dtype == torch.float32, f"predictions are {found.dtype}")
     decided = torch.from_numpy(np.asarray(head.decide(found.numpy())))
     wanted = head.estimate(values)
-    expect_equal(decided.reshape(wanted.shape), wanted, "decided and estimated")
+    expect_equal(decided.reshape(decided.shape[: wanted.ndim]), wanted, "decided and estimated")
 
 
 def distribution_is_valid(trial: HeadTrial) -> None:
@@ -299,11 +306,13 @@ def _try_all(what: str, trial: T, rules: tuple[Rule[T], ...]) -> None:
         try:
             rule(trial)
         except Broken as found:
-            raise Broken(f"{what}, {rule.__name__}: {found}") from None  # type: ignore[attr-defined]
+            raise Broken(f"{what}, {name_of(rule)}: {found}") from None
 
 
 def _parameters(distribution: Distribution) -> Tensor:
     """All parameters of a distribution, one row after the other: [rows, ...]."""
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
     found = []
     for name in distribution.arg_constraints:
         value = getattr(distribution, name, None)
@@ -322,10 +331,9 @@ def _support(distribution: Distribution) -> object:
 def _wrong_labels(trial: HeadTrial, labels: Labels) -> list[float]:
     """NaN; of ids of classes, the first outside on both sides."""
     kind = labels.values.dtype.kind
-    if kind == "f":
-        return [np.nan]
+    unknown = [np.nan] if kind == "f" else []
     support = _support(trial.recipe.distribution(trial.values(2)))
     if trial.recipe.target_shape or not isinstance(support, INTERVAL):
-        return []
+        return unknown
     beyond = int(torch.as_tensor(support.upper_bound).max()) + 1
-    return [beyond] if kind == "u" else [-1, beyond]
+    return [*unknown, beyond] if kind == "u" else [*unknown, -1, beyond]

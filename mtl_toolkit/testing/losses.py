@@ -21,6 +21,8 @@ from .recipes import check_recipe
 def check_loss(recipe: Loss, head: Head, *, labels: Labels | None = None) -> list[Check]:
     """The checks of a loss on the outputs of a head; of a `TeacherLoss` too.
 
+    The head is built on 16 features, so `output.features` is [rows, 16].
+
     Args:
         recipe: the loss.
         head: a task that it is for.

@@ -106,7 +106,7 @@ def gradient_reaches_parameters(trial: ModuleTrial) -> None:
     if not learning:
         return  # such as a fixed filter, or a frozen network
     for seed in range(8):  # layers may be dropped at random
-        trial.loss(module, inputs, seed).backward()
+        _backward(trial.loss(module, inputs, seed))
         if all(one.grad is not None for _, one in learning):
             break
     named = [(name, one.grad) for name, one in learning]
@@ -121,7 +121,7 @@ def gradient_reaches_parameters(trial: ModuleTrial) -> None:
 def gradient_reaches_inputs(trial: ModuleTrial) -> None:
     """The gradient goes on to the features that are read, so that what lies under them is trained too."""
     module, inputs = trial.trained().train(), trial.inputs(8).requires_grad_()
-    trial.loss(module, inputs).backward()
+    _backward(trial.loss(module, inputs))
     gradient = torch.zeros_like(inputs) if inputs.grad is None else inputs.grad
     expect_finite([gradient], "the gradient of the inputs")
     expect(gradient.any(), "none arrives: is something detached, or rounded?")
@@ -195,6 +195,11 @@ def on_a_gpu(trial: ModuleTrial) -> None:
     for name, output in wanted.items():
         expect(found[name].device.type == "cuda", f"{name} is on {found[name].device}")
         expect_equal(found[name], output, f"{name} on the GPU and on the CPU", 1e-2, 1e-3)
+
+
+def _backward(loss: Tensor) -> None:
+    expect(loss.requires_grad, "the outputs have none: is something detached, or under no_grad?")
+    loss.backward()
 
 
 class _Outputs(nn.Module):

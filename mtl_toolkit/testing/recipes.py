@@ -71,13 +71,20 @@ RULES: tuple[Rule[Recipe], ...] = (loadable, documented, toml_round_trip, pickle
 
 def read_again(recipe: Recipe) -> Recipe:
     """A recipe, through TOML."""
+    for key, value in plain(recipe).items():
+        try:
+            tomli_w.dumps({key: value})
+        except (TypeError, ValueError) as error:
+            raise Broken(f"{key}: {error}") from None
     text = tomli_w.dumps({"it": plain(recipe)})
     kinds = {type(one): Plugin(type(one), Source("checked", "0", "checked")) for one in recipes_in(recipe)}
     registry = Registry(tuple(kinds.values()), ())
     try:
         return from_plain(KINDS[recipe.kind], tomllib.loads(text)["it"], registry, Path())
     except UserError as error:
-        raise Broken(f"it cannot be read again: {'; '.join(error.problems)}") from None
+        raise Broken(
+            f"it cannot be read again: {'; '.join(one.lstrip(': ') for one in error.problems)}"
+        ) from None
 
 
 def _values(recipe: Recipe) -> dict[str, Any]:

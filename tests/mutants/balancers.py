@@ -31,16 +31,18 @@ class FeaturesOnly(Total):
     """The shared layers get a gradient, the tasks' own do not."""
 
     def backward(self, losses, outputs, scale=1.0):
-        features = next(iter(outputs.values())).features
-        (gradient,) = torch.autograd.grad(self.combine(losses) * scale, features)
-        features.backward(gradient)
+        for task, loss in losses.items():
+            features = outputs[task].features
+            (gradient,) = torch.autograd.grad(loss * scale, features, retain_graph=True)
+            features.backward(gradient, retain_graph=True)
 
 
 class HeadsOnly(Total):
     """Takes the gradient away from the shared layers, as a projection with a mistake would."""
 
     def backward(self, losses, outputs, scale=1.0):
-        next(iter(outputs.values())).features.register_hook(torch.zeros_like)
+        for output in outputs.values():
+            output.features.register_hook(torch.zeros_like)
         super().backward(losses, outputs, scale)
 
 

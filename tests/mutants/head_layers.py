@@ -50,6 +50,12 @@ class Pictures(Linear):
         return HeadOutput(values, features[:, :, None, None])
 
 
+class WithoutGradient(Linear):
+    @torch.no_grad()
+    def forward(self, features):
+        return super().forward(features)
+
+
 class NumpyWeights(Linear):
     def __init__(self, features):
         super().__init__(features)
@@ -121,6 +127,8 @@ LAYERS = [
         broken(Layered, build_last=lambda _, features: PlainTuple(features)),
         "shape",
     ),
+    of_head("a plain tuple, which has no values", PlainTuple, "unit-mask"),
+    of_head("computes without gradients", WithoutGradient, "gradient-reaches-parameters"),
     of_head("class ids instead of logits", Decided, "shape"),
     of_head("a batch of one loses its dimension", Squeezed, "shape"),
     of_head("features are pictures", Pictures, "shape"),

@@ -16,7 +16,7 @@ from mtl_std.regression import Regression, grid_cell
 from torch import Tensor
 from torch.distributions import Categorical
 
-from mtl_toolkit import Labels
+from mtl_toolkit import Head, Labels
 from mtl_toolkit.testing import Check, check_head
 from tests.mutants import Mutant, broken, of_any_kind
 from tests.mutants.head_layers import LAYERS, Layered, of_head
@@ -100,6 +100,7 @@ def constant(value: Any) -> property:
 
 
 FACTS = [
+    of_units("more units than a label has", "strata", units=property(lambda self: (*self.names, "more"))),
     of_expression("units are a list", "facts", units=constant(["class"])),
     of_expression("two columns of one name", "facts", columns=constant(("same",) * 7)),
     of_expression("no units", "facts", units=constant(())),
@@ -139,6 +140,12 @@ FACTS = [
 ]
 
 OUTPUTS = [
+    of_expression(
+        "columns of classes, predictions of units", "predictions-and-decisions", predictions=Head.predictions
+    ),
+    of_expression(
+        "a dimension too many", "estimate-in-range", estimate=lambda _, x: x.argmax(-1)[:, None, None]
+    ),
     of_expression("the best row of each class", "estimate-in-range", estimate=lambda _, x: x.argmax(0)),
     of_units("a quotient of exps overflows", "estimate-in-range", estimate=divided_exps),
     of_head(

@@ -87,6 +87,21 @@ class Unreduced(Counting):
         self.rows = 0
 
 
+class Stacked(Counting):
+    """The number of rows of each process comes as a row of its own."""
+
+    def __init__(self, head):
+        super().__init__(head)
+        self.add_state("rows", torch.zeros((), dtype=torch.float64))
+
+    def update(self, output, target, mask):
+        super().update(output, target, mask)
+        self.rows = self.rows + mask.sum()
+
+    def compute(self):
+        return self.total / self.rows.clamp(min=1)
+
+
 class Gathered(Counting):
     """A list that processes gather one by one: they wait for each other if one has fewer batches."""
 
@@ -185,6 +200,7 @@ MUTANTS = [
     of_metric("a class without rows", EmptyClass, "names"),
     of_metric("a mean of the batches' means", BatchMeans, "batches-do-not-matter"),
     of_metric("a count that no process adds up", Unreduced, "shards-add-up"),
+    of_metric("a state without a reduction", Stacked, "shards-add-up"),
     of_metric("a list that is gathered one by one", Gathered, "shards-add-up"),
     of_metric("multiplies with the mask", Multiplies, "masked-rows-change-nothing"),
     of_metric("counts rows without a label", CountsAllRows, "masked-rows-do-not-count"),
