@@ -21,6 +21,9 @@ class FeedMetrics:
         heads: the tasks with outputs that the feed validates.
         metrics: their metrics; a task not named has its head's default metrics.
         device: where the states live; on a device without float64 they live on the CPU.
+
+    Attributes:
+        names: what `compute` reports, as "<feed>/<task>/<metric>".
     """
 
     def __init__(
@@ -32,10 +35,17 @@ class FeedMetrics:
     ) -> None:
         self.device = torch.device("cpu" if torch.device(device).type == "mps" else device)
         self.tasks = tuple(heads)
-        self._live = [
-            _Live(task, f"{title}/{task}", metric.name, metric.build(head).to(self.device))
+        chosen = [
+            (task, head, metric)
             for task, head in heads.items()
             for metric in (metrics or {}).get(task) or head.default_metrics()
+        ]
+        self.names = tuple(
+            f"{title}/{task}/{name}" for task, head, metric in chosen for name in metric.outputs(head)
+        )
+        self._live = [
+            _Live(task, f"{title}/{task}", metric.name, metric.build(head).to(self.device))
+            for task, head, metric in chosen
         ]
 
     def update(self, outputs: Mapping[str, HeadOutput], batch: Batch) -> None:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .batch import Batch, Count, HeadOutput
+from .errors import suggestion
 from .plugin import Head, Loss, TeacherLoss
 
 
@@ -63,6 +64,9 @@ class Objective(nn.Module):
         extra: further losses on every task, against labels or against the teacher.
         ground_truth_weight: factor on the ground-truth losses of a labelled row; by task, 1 for the others.
         sharing: whether labels that are not the stream's own count as labels.
+
+    Raises:
+        ValueError: if a stream is for a task without a head, or two streams have one name.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Objective(nn.Module):
         sharing: bool = True,
     ) -> None:
         super().__init__()
+        _check_streams(streams, heads)
         self.heads = dict(heads)
         self.streams = tuple(streams)
         self.sharing = sharing
@@ -238,6 +243,18 @@ class TaskTerms:
                 f"(got shape {tuple(value.shape)})"
             )
         return value
+
+
+def _check_streams(streams: Sequence[StreamTask], heads: Mapping[str, Head]) -> None:
+    names = [stream.name for stream in streams]
+    for stream in streams:
+        if stream.task not in heads:
+            raise ValueError(
+                f"stream {stream.name!r}: there is no head of task {stream.task!r}"
+                f"{suggestion(stream.task, heads)}"
+            )
+        if names.count(stream.name) > 1:
+            raise ValueError(f"the names of streams must differ (got {stream.name!r} twice)")
 
 
 def _weight_of(task: str, weights: float | Mapping[str, float]) -> float:

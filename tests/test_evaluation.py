@@ -473,6 +473,19 @@ def test_the_same_predictions_have_the_same_intervals_whatever_other_tasks_there
     assert both.tasks["other"].intervals["ccc"] == pytest.approx((1, 1))
 
 
+@pytest.mark.parametrize(
+    ("head", "values", "labels", "found"),
+    [
+        (CLASSES, one_hot([0, 1]), labels_of([0, 4]), r"task 't': .*\(got 4\)"),
+        (UNITS, np.zeros((1, 3)), labels_of([[0.0, 1.0, 2.0]]), r"task 't': labels must be 0 or 1 \(got 2\)"),
+    ],
+    ids=["class", "unit"],
+)
+def test_labels_that_the_head_does_not_take_are_refused(head, values, labels, found):
+    with pytest.raises(DataError, match=found):
+        evaluate(predictions_of({"t": values}, {"t": head}), {"t": labels}, draws=0)
+
+
 # Confusion.
 
 

@@ -11,6 +11,7 @@ import signal
 import warnings
 from pathlib import Path
 
+import attrs
 import nbformat
 import numpy as np
 import psutil
@@ -444,3 +445,27 @@ class TestTheNotebook:
         assert found["height", "ccc"] > 0.9
         assert [one for one in shown if "image/png" in one.get("data", {})]
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"epochs": 0}, r"epochs must be at least 1 \(got 0\)"),
+        (
+            {"select": {"held-out/side/macrof1": 1.0}},
+            "select: there is no metric 'held-out/side/macrof1'; did you mean 'held-out/side/macro_f1'",
+        ),
+        ({"feeds": ()}, "select: there is no metric 'held-out/side/macro_f1'; there are none"),
+    ],
+)
+def test_a_trainer_that_could_not_finish_is_refused_before_it_trains(change, problem):
+    trainer = make_trainer()
+    with pytest.raises(ValueError, match=problem):
+        attrs.evolve(trainer, **change)
+
+
+def test_a_metric_that_reports_another_name_than_it_said_is_told_after_the_first_epoch():
+    trainer = make_trainer()
+    trainer.feeds[0].metrics.compute = lambda: {"held-out/side/f1": 0.5}
+    with pytest.raises(ValueError, match="select: there is no metric 'held-out/side/macro_f1'; did you mean"):
+        trainer.fit()

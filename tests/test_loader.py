@@ -335,3 +335,39 @@ def test_a_cache_reads_neighbours_together_and_each_sample_once():
     inputs, kept = cached.read_or_skip([129, 130, 131])
     assert kept.tolist() == [0, 2]
     assert torch.equal(inputs, plain.read([129, 131]))
+
+
+@pytest.mark.parametrize(
+    ("targets", "problem"),
+    [
+        ({"expr": torch.tensor([0, 9, 1])}, r"stream 'a': task 'expr': .*\(got 9\)"),
+        ({"expr": torch.tensor([0, 1, 2], dtype=torch.int32)}, "labels of task 'expr' must be int64"),
+        ({"va": torch.zeros(3, 3)}, r"labels of task 'va' must have shape \(3, 2\) \(got \(3, 3\)\)"),
+        ({"exp": torch.zeros(3)}, "no label of its task 'expr' .got labels of 'exp'."),
+    ],
+)
+def test_labels_that_a_head_does_not_take_are_refused_before_the_first_batch(targets, problem):
+    plan = TrainPlan([stream(Files(3, targets=targets), 3)], seed=0)
+    with pytest.raises(DataError, match=problem):
+        StreamLoader(plan, HEADS)
+    StreamLoader(plan, HEADS, check_labels=False)
+
+
+def test_a_stream_without_labels_is_fine_for_a_teacher():
+    loader = StreamLoader(TrainPlan([stream(Files(3, targets={}), 3)], seed=0), HEADS)
+    assert next(loader.epoch(0)).counts[0, "expr"] == Count(0, 3)
+
+
+@pytest.mark.parametrize(
+    ("masks", "problem"),
+    [
+        ({"expr": torch.ones(3)}, r"task 'expr': the mask must be bool \(got torch.float32\)"),
+        (
+            {"exp": torch.ones(3, dtype=torch.bool)},
+            "masks: there are no targets of 'exp'; did you mean 'expr'",
+        ),
+    ],
+)
+def test_masks_that_are_not_bool_or_of_no_task_are_refused(masks, problem):
+    with pytest.raises(DataError, match=problem):
+        TensorSamples(torch.zeros(3, 1), {"expr": torch.zeros(3).long()}, masks)

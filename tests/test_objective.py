@@ -671,3 +671,15 @@ def test_two_teacher_losses_of_one_name_are_logged_apart():
     }
     expected = softened(step.expr[:1], step.teacher_expr[:1]).detach()
     torch.testing.assert_close(terms["e/expr/distillation-2"], expected)
+
+
+@pytest.mark.parametrize(
+    ("streams", "problem"),
+    [
+        ([StreamTask("e", "exp")], "stream 'e': there is no head of task 'exp'; did you mean 'expr'"),
+        ([StreamTask("e", "expr"), StreamTask("e", "va")], "names of streams must differ .got 'e' twice."),
+    ],
+)
+def test_streams_of_unknown_tasks_and_of_one_name_are_refused(streams, problem):
+    with pytest.raises(ValueError, match=problem):
+        Objective(HEADS, streams)

@@ -151,3 +151,8 @@ def test_a_stream_of_a_million_samples_is_ordered_at_once():
     assert plan.steps() == 15_625
     last = plan.indices(0, plan.steps() - 1)
     assert [len(one) for one in last] == [64, 8]
+
+
+def test_two_streams_of_one_title_are_refused():
+    with pytest.raises(ValueError, match=r"must differ \(got 'a' twice\)"):
+        TrainPlan([stream("a", 9, 2), stream("a", 9, 1)], seed=0)

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..batch import Batch, Labels
-from ..errors import RunError, UserError
+from ..errors import DataError, RunError, UserError
 from ..plugin import Head
+from ..plugin.task import label_problem
 from ..samples import Samples
 from .samples import CachedSamples
 from .streams import LiveStream, Plan
@@ -34,6 +35,11 @@ class StreamLoader:
         workers: loader processes; 0 reads in the calling process.
         pin_memory: put batches in pinned memory, for a GPU.
         keep_workers: let them live as long as the loader, not as long as an epoch.
+        check_labels: look at the labels of all streams first; False where that has been done.
+
+    Raises:
+        DataError: if labels break their head's rules, or a stream has none of its task but some of a task
+            that no head has.
     """
 
     def __init__(
@@ -44,7 +50,10 @@ class StreamLoader:
         workers: int = 0,
         pin_memory: bool = False,
         keep_workers: bool = True,
+        check_labels: bool = True,
     ) -> None:
+        if check_labels:
+            _check_labels(plan.streams, heads)
         self.plan = plan
         self._positions = _Positions(plan)
         for stream in plan.streams if workers else ():
@@ -219,6 +228,21 @@ def _labels(
         targets[task] = torch.from_numpy(np.concatenate([part.values for part in parts]))
         masks[task] = torch.from_numpy(np.concatenate([part.valid for part in parts]))
     return targets, masks
+
+
+def _check_labels(streams: Sequence[LiveStream], heads: Mapping[str, Head]) -> None:
+    """Raise a DataError for labels that a head does not take, and for a task that has another name."""
+    for stream in streams:
+        labels, samples = stream.samples.labels(), len(stream.samples)
+        others = [task for task in labels if task not in heads]
+        if others and stream.task in heads and stream.task not in labels:
+            raise DataError(
+                f"stream {stream.title!r}: its samples have no label of its task {stream.task!r} "
+                f"(got labels of {', '.join(map(repr, labels))})"
+            )
+        for task, head in heads.items():
+            if task in labels and (problem := label_problem(task, labels[task], head, samples)):
+                raise DataError(f"stream {stream.title!r}: {problem}")
 
 
 def _prepare(samples: Samples) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..batch import Labels
-from ..errors import DataError, RunError, UnreadableSampleError
+from ..errors import DataError, RunError, UnreadableSampleError, suggestion
 from ..samples import Samples
 
 BLOCK = 64  # samples that a cache reads at once, if one of them is wanted
@@ -29,7 +29,8 @@ class TensorSamples(Samples):
         ids: a name per sample; by default its number.
 
     Raises:
-        DataError: if lengths or shapes do not agree, or a valid label is not finite.
+        DataError: if lengths or shapes do not agree, a mask is not bool or of no task, or a valid label is
+            not finite.
     """
 
     def __init__(
@@ -42,6 +43,11 @@ class TensorSamples(Samples):
         self.inputs = inputs
         self._ids = ids
         self._labels: dict[str, Labels] = {}
+        for task, given in (masks or {}).items():
+            if task not in targets:
+                raise DataError(f"masks: there are no targets of {task!r}{suggestion(task, targets)}")
+            if given.dtype != torch.bool:
+                raise DataError(f"task {task!r}: the mask must be bool (got {given.dtype})")
         for task, target in targets.items():
             mask = (masks or {}).get(task)
             values = target.cpu().numpy()

@@ -71,6 +71,7 @@ class TrainPlan:
 
     Raises:
         DataError: if a stream has no samples, or a process would have no rows.
+        ValueError: if two streams have one title, which their orders and their rows' names go by.
     """
 
     def __init__(
@@ -82,6 +83,10 @@ class TrainPlan:
         rank: int = 0,
         world: int = 1,
     ) -> None:
+        titles = [stream.title for stream in streams]
+        for title in titles:
+            if titles.count(title) > 1:
+                raise ValueError(f"the titles of streams must differ (got {title!r} twice)")
         for stream in streams:
             if not stream.items:
                 raise DataError(f"stream {stream.title!r} has no samples")

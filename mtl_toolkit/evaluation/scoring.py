@@ -93,7 +93,7 @@ def score(
 
     Raises:
         ConfigError: if a metric does not fit its task or needs raw outputs, or a task is unknown.
-        DataError: if no row can be scored, or labelled rows have no prediction.
+        DataError: if no row can be scored, labelled rows have no prediction, or a label is invalid.
     """
     chosen = choose_metrics(predictions, metrics)
     found: dict[str, dict[str, float]] = {}
@@ -132,7 +132,8 @@ def scored_rows(
     """The rows of each task that have a label, at least in part, and a prediction: int64 [rows], ascending.
 
     Raises:
-        DataError: if there are none, or labelled rows have no prediction and may not be left out.
+        DataError: if there are none, labelled rows have no prediction and may not be left out, or a label is
+            invalid.
     """
     tasks = [task for task in predictions.values if task in labels]
     if not tasks:
@@ -142,6 +143,9 @@ def scored_rows(
         )
     found, problems = {}, []
     for task in tasks:
+        if problem := predictions.heads[task].check_labels(labels[task]):
+            problems.append(f"task {task!r}: {problem}")
+            continue
         labelled = np.flatnonzero(has_label(labels[task], len(predictions)))
         predicted = has_prediction(predictions.values[task][labelled])
         if missing == "error" and not predicted.all():

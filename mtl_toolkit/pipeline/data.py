@@ -35,6 +35,7 @@ from ..data import (
 from ..errors import DataError, UnreadableSampleError
 from ..model import dtype_problem
 from ..plugin import DataFacts, Head
+from ..plugin.task import label_problem
 from ..rundir import RunDirectory
 from ..samples import Samples
 
@@ -219,18 +220,8 @@ def _check(name: str, samples: Samples, heads: Mapping[str, Head]) -> None:
         head = heads.get(task)
         if head is None:
             continue
-        if labels.values.shape != (len(samples), *head.target_shape):
-            raise DataError(
-                f"datasets.{name}: labels of task {task!r} must have shape "
-                f"{(len(samples), *head.target_shape)} (got {labels.values.shape})"
-            )
-        if labels.values.dtype != head.target_dtype:
-            raise DataError(
-                f"datasets.{name}: labels of task {task!r} must be {head.target_dtype} "
-                f"(got {labels.values.dtype})"
-            )
-        if problem := head.check_labels(labels):
-            raise DataError(f"datasets.{name}: task {task!r}: {problem}")
+        if problem := label_problem(task, labels, head, len(samples)):
+            raise DataError(f"datasets.{name}: {problem}")
 
 
 def check_picture(title: str, samples: Samples, size: int) -> None:

@@ -165,7 +165,11 @@ def training_loader(job: StageJob) -> StreamLoader:
         world=accelerator.num_processes,
     )
     return StreamLoader(
-        plan, stage_heads(config, stage), workers=loader_workers(job), pin_memory=pins_memory(job)
+        plan,
+        stage_heads(config, stage),
+        workers=loader_workers(job),
+        pin_memory=pins_memory(job),
+        check_labels=False,  # the source has looked at them
     )
 
 
@@ -178,7 +182,12 @@ def validation_feeds(job: StageJob) -> list[Feed]:
         stream = job.source.validation(job.training, validation)
         plan = SequentialPlan(stream, rank=accelerator.process_index, world=accelerator.num_processes)
         loader = StreamLoader(
-            plan, heads, workers=loader_workers(job), pin_memory=pins_memory(job), keep_workers=False
+            plan,
+            heads,
+            workers=loader_workers(job),
+            pin_memory=pins_memory(job),
+            keep_workers=False,
+            check_labels=False,
         )
         metrics = {task: config.tasks[task].metrics for task in heads}
         feeds.append(Feed(loader, FeedMetrics(validation.title, heads, metrics, accelerator.device)))

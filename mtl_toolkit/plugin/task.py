@@ -194,3 +194,21 @@ class Head(Recipe):
     @abc.abstractmethod
     def default_selection(self) -> Mapping[str, float]:
         """Weights of the task's metrics in choosing the best epoch."""
+
+
+def label_problem(task: str, labels: Labels, head: Head, samples: int) -> str | None:
+    """The rule that the labels of a task break, and what was found, or None.
+
+    Args:
+        task: the task's name.
+        labels: of all samples.
+        head: whose labels they are.
+        samples: how many there are.
+    """
+    if labels.values.shape != (samples, *head.target_shape):
+        wanted = (samples, *head.target_shape)
+        return f"labels of task {task!r} must have shape {wanted} (got {labels.values.shape})"
+    if labels.values.dtype != head.target_dtype:
+        return f"labels of task {task!r} must be {head.target_dtype} (got {labels.values.dtype})"
+    broken = head.check_labels(labels)
+    return f"task {task!r}: {broken}" if broken else None

@@ -21,7 +21,7 @@ from ..metrics import FeedMetrics
 from ..model import MultiTaskModel
 from ..objective import Losses, Objective
 from ..seeding import derive_seed
-from .progress import PendingTerms, Progress, means_of
+from .progress import PendingTerms, Progress, check_selection, means_of
 from .schedule import Schedule
 
 
@@ -89,6 +89,9 @@ class Trainer:
         stop: a request to stop: the signal's number, or 0.
         progress: where training stands; a resumed run brings its own.
         accelerator: device, precision and processes.
+
+    Raises:
+        ValueError: if there are no epochs, or no feed has a metric that `select` names.
     """
 
     model: MultiTaskModel
@@ -113,6 +116,11 @@ class Trainer:
     progress: Progress = attrs.field(factory=Progress)
     accelerator: Accelerator = attrs.field(factory=Accelerator)
     _hosts: Any = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"epochs must be at least 1 (got {self.epochs})")
+        check_selection(self.select, [name for feed in self.feeds for name in feed.metrics.names])
 
     def fit(self) -> Progress:
         """Train to the end, or until patience runs out.
@@ -226,6 +234,7 @@ class Trainer:
     def _finish_epoch(self, metrics: dict[str, float]) -> None:
         progress, losses = self.progress, means_of(self.progress.sums)
         number = progress.epoch + 1
+        check_selection(self.select, metrics)  # a metric may report other names than it said
         score = sum(weight * metrics[name] for name, weight in self.select.items())
         record = {
             "epoch": number,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import torch
 from torch import Tensor
 
-from ..errors import RunError
+from ..errors import RunError, suggestion
 
 
 @attrs.define(eq=False)
@@ -77,6 +77,13 @@ class Progress:
 def means_of(sums: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Means from (sum, count) pairs."""
     return {name: total / count for name, (total, count) in sums.items() if count}
+
+
+def check_selection(select: Iterable[str], metrics: Collection[str]) -> None:
+    """Raise a ValueError for a name in `select` that no metric has, with the nearest that one has."""
+    for name in select:
+        if name not in metrics:
+            raise ValueError(f"select: there is no metric {name!r}{suggestion(name, metrics)}")
 
 
 class PendingTerms:
