@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 from torch.optim import lr_scheduler
 
 from .. import config
@@ -99,7 +100,7 @@ def make_optimizer(
     """An optimizer over the model's and the objective's parameters, backbone and heads as groups.
 
     Raises:
-        ConfigError: if torch refuses the options, or nothing is left to train.
+        ConfigError: if torch refuses the options, a layer is lazy, or nothing is left to train.
     """
     kind: Any = optimizer_class(options.type)
     groups = parameter_groups(model, options.backbone, options.heads)
@@ -107,6 +108,10 @@ def make_optimizer(
         groups.append({"params": extra, "name": "losses", **options.heads})
     if not groups:
         raise ConfigError("model: every parameter is frozen; there is nothing to train")
+    for group in groups:
+        if any(isinstance(one, UninitializedParameter) for one in group["params"]):
+            # Several processes would fill it in from generators of their own.
+            raise ConfigError(f"{group['name']}: a lazy layer has no size yet; build it with its size")
     try:
         optimizer: torch.optim.Optimizer = kind(groups, lr=options.lr, **_plain_options(options.options))
     except (TypeError, ValueError) as error:
