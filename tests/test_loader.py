@@ -30,6 +30,7 @@ from mtl_toolkit import (
     UnreadableSampleError,
     collate,
 )
+from mtl_toolkit.data.loader import _unless_abandoned
 
 HEADS = {"expr": Expression(), "va": ValenceArousal()}
 
@@ -371,3 +372,18 @@ def test_a_stream_without_labels_is_fine_for_a_teacher():
 def test_masks_that_are_not_bool_or_of_no_task_are_refused(masks, problem):
     with pytest.raises(DataError, match=problem):
         TensorSamples(torch.zeros(3, 1), {"expr": torch.zeros(3).long()}, masks)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConnectionResetError("peer"), False),
+        (BrokenPipeError(), False),
+        (EOFError(), False),
+        (ValueError("a mistake"), True),
+    ],
+)
+def test_a_worker_says_nothing_of_a_main_process_that_went_away(error, told, capsys):
+    """Ctrl-C ends the main process while workers hand it tensors; all else is told."""
+    _unless_abandoned(type(error), error, None)
+    assert ("a mistake" in capsys.readouterr().err) == told

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import attrs
@@ -262,3 +263,13 @@ def _quiet_worker(_worker: int) -> None:
     # to do about them. A second request is the one by which torch ends a worker that hangs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    sys.excepthook = _unless_abandoned
+
+
+def _unless_abandoned(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say what went wrong in a thread of a worker, but not that the main process went away in the middle.
+
+    The thread with which a worker hands its tensors over hears of that as an error.
+    """
+    if not issubclass(kind, OSError | EOFError):
+        sys.__excepthook__(kind, error, trace)
