@@ -328,8 +328,12 @@ class TestProblems:
                 '[{ type = "tensorboard", log_dir = "board" }]',
                 "trainer.trackers[0].log_dir: tensorboard has no such option; did you mean 'logging_dir'?",
             ),
+            (
+                '["tensorboard", "tensorboard"]',
+                "trainer.trackers[1]: must differ from trackers[0] (got tensorboard twice)",
+            ),
         ],
-        ids=["unknown", "not installed", "no such option", "one that accelerate fills in"],
+        ids=["unknown", "not installed", "no such option", "one that accelerate fills in", "twice"],
     )
     def test_are_told_before_training(self, tiny, tmp_path, mtl, monkeypatch, trackers, problem):
         available = [one for one in tracking.get_available_trackers() if one.value == "tensorboard"]
@@ -349,6 +353,20 @@ class TestProblems:
             ConfigError, match=r"trackers\[0\].experiment: mlflow has no such option; did you"
         ):
             run(loaded, tmp_path / "run")
+
+    @pytest.mark.parametrize(
+        ("options", "refused"),
+        [
+            ([{}, {"name": "other"}], True),
+            ([{"project": "one"}, {"project": "one"}], True),
+            ([{"project": "one"}, {"project": "two"}], False),
+        ],
+    )
+    def test_two_of_one_type_must_log_to_different_projects(self, monkeypatch, options, refused):
+        fake("wandb", monkeypatch)
+        found = list(tracker_problems([Tracker(type="wandb", options=one) for one in options]))
+        line = "trainer.trackers[1]: must differ from trackers[0] in its project (got wandb twice)"
+        assert found == ([line] if refused else [])
 
     @pytest.mark.parametrize(("where", "hook"), [("start", "mtl_stage_started"), ("log", "mtl_steps_logged")])
     def test_one_that_fails_is_left_out_for_the_stage_with_one_warning_and_the_run_goes_on(
@@ -397,7 +415,7 @@ class TestProblems:
         with pytest.raises(ConfigError) as refused:
             config_from(tables, base=tmp_path)
         assert refused.value.problems == (
-            "config: trainer.trackers[0]: must be a table { ... } (got 3)",
+            "config: trainer.trackers[0]: must be a name or a table { ... } (got 3)",
             "config: trainer.trackers[1].type: is missing",
         )
 

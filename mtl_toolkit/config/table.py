@@ -34,10 +34,12 @@ def structure_table(cls: type[T], value: Any, converter: cattrs.Converter) -> T:
     """
     fields = fields_of(cls)
     extra = getattr(cls, "extra_keys", None)
-    if isinstance(value, str) and extra is not None and "type" in fields:
+    has_name = extra is not None and "type" in fields
+    if isinstance(value, str) and has_name:
         value = {"type": value}
     if not isinstance(value, Mapping):
-        raise Problems.one(f"must be a table {{ ... }} (got {shown(value)})")
+        wanted = "a name or a table" if has_name else "a table"
+        raise Problems.one(f"must be {wanted} {{ ... }} (got {shown(value)})")
     known = {key: field for key, field in fields.items() if key != extra}
     arguments: dict[str, Any] = {}
     found: list[Found] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,9 @@ from ..data import (
     fingerprint,
     training_windows,
 )
-from ..errors import DataError, UnreadableSampleError
+from ..errors import DataError, UnreadableSampleError, UserError
 from ..model import dtype_problem
-from ..plugin import DataFacts, Head
+from ..plugin import DataFacts, Dataset, Head
 from ..plugin.task import label_problem
 from ..rundir import RunDirectory
 from ..samples import Samples
@@ -136,11 +137,12 @@ class DataSource:
         key = (name, validation, size)
         if key not in self._open:
             recipe = self.config.datasets[name]
-            try:
-                samples = recipe.build(DataFacts(self.heads, size, validation))
-            except DataError as error:
-                raise DataError(*(f"datasets.{name}: {problem}" for problem in error.problems)) from error
-            _check(name, samples, self.heads)
+            with _noting(name, recipe):
+                try:
+                    samples = recipe.build(DataFacts(self.heads, size, validation))
+                except DataError as error:
+                    raise DataError(*(f"datasets.{name}: {problem}" for problem in error.problems)) from error
+                _check(name, samples, self.heads)
             self._open[key] = CachedSamples(samples) if recipe.cache else samples
         return self._open[key]
 
@@ -211,6 +213,18 @@ def loss_names(config: Config, stage: Stage) -> list[str]:
 def feed_heads(config: Config, feed: Feed) -> Mapping[str, Head]:
     """The heads that a feed is about."""
     return {task: config.tasks[task].head for task in own_tasks(config, feed.task)}
+
+
+@contextlib.contextmanager
+def _noting(name: str, recipe: Dataset) -> Iterator[None]:
+    """Say under the traceback of a plugin's bug which table of the configuration met it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        error.add_note(f"while opening datasets.{name} (type {recipe.name!r}, of {type(recipe).__module__})")
+        raise
 
 
 def _check(name: str, samples: Samples, heads: Mapping[str, Head]) -> None:

@@ -187,4 +187,6 @@ def find_checkpoint(path: Path) -> Path:
         recover_folder(folder)
         if (folder / DESCRIPTION).is_file():
             return folder
-    raise RunError(f"{path}: no checkpoint there (neither best/{DESCRIPTION} nor {DESCRIPTION})")
+    stages = sorted(found.parent.parent.name for found in path.glob(f"*/best/{DESCRIPTION}"))
+    near = f"; name a stage of this run: {', '.join(stages)}" if stages else ""
+    raise RunError(f"{path}: no checkpoint there (neither best/{DESCRIPTION} nor {DESCRIPTION}){near}")

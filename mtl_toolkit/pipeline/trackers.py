@@ -142,7 +142,8 @@ def tracker_listeners(trackers: Sequence[Tracker]) -> list[tuple[str, StageTrack
 
 
 def tracker_problems(trackers: Sequence[Tracker]) -> Iterator[str]:
-    """Trackers that accelerate does not know, whose package is missing, or that refuse an option."""
+    """Trackers that accelerate does not know, that are not installed, refuse an option, or are the same."""
+    seen: dict[str, int] = {}
     for place, options in enumerate(trackers):
         where, known = f"trainer.trackers[{place}]", tracking.LOGGER_TYPE_TO_CLASS
         if options.type not in known:
@@ -156,6 +157,10 @@ def tracker_problems(trackers: Sequence[Tracker]) -> Iterator[str]:
                 if option not in accepted:
                     near = suggestion(option, accepted)
                     yield f"{where}.{option}: {options.type} has no such option{near}"
+        if (first := seen.setdefault(_place(options), place)) != place:
+            project = MANNERS.get(options.type, Manner()).project
+            apart = f" in its {project}" if project else ""
+            yield f"{where}: must differ from trackers[{first}]{apart} (got {options.type} twice)"
 
 
 def make_tracker(options: Tracker, event: StageStarted, identity: str | None = None) -> Any:
@@ -250,6 +255,13 @@ def _remember(options: Tracker, event: StageStarted, own: Any) -> None:
         known = read_json(path) if path.exists() else {}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {**known, _key(options): manner.identity(own)})
+
+
+def _place(options: Tracker) -> str:
+    """Where a tracker logs to: two in one place would mix their runs, or forget which is whose."""
+    if options.type in MANNERS:
+        return _key(options)
+    return f"{options.type}/{options.options.get('logging_dir', sorted(options.options.items()))}"
 
 
 def _key(options: Tracker) -> str:
