@@ -145,6 +145,14 @@ class Registry:
         return message
 
 
+def unloaded(registry: Registry) -> list[str]:
+    """A line for each entry point that failed as a whole: what it would have brought is not known.
+
+    If that was lifecycle hooks, no configuration names them, and nobody else would tell.
+    """
+    return [_told(failure) for failure in registry.failures if failure.kind is None]
+
+
 def conflict(plugins: Sequence[Plugin]) -> str:
     """Say that several distributions bring the same name, and how to settle it."""
     sources = [f"{p.source} {p.source.version}" for p in plugins]

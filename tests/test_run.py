@@ -84,6 +84,8 @@ class Odd(Dataset):
     on_error: str = "stop"
 
     def build(self, facts):
+        if self.what == "bug":
+            raise KeyError("index")
         return OddSamples(self, facts)
 
 
@@ -611,6 +613,32 @@ def test_listeners_hear_of_stages_and_epochs_and_a_failing_one_only_warns(
     assert [one["epoch"] for one in heard[1:3]] == [1, 2]
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert heard[3]["metrics"] == report["stages"][0]["metrics"]
+
+
+def test_a_bug_of_a_dataset_plugin_tells_which_dataset_it_was(odd, tiny, tmp_path):
+    with pytest.raises(KeyError, match="index") as bug:
+        run(train_on(tiny, what="bug"), tmp_path / "run")
+    (note,) = bug.value.__notes__
+    assert re.fullmatch(r"while opening datasets\.a \(type 'odd', of scratch_plugin_\d+\)", note)
+
+
+def test_a_run_in_the_place_of_a_stage_is_refused_with_the_names_of_its_stages(done):
+    with pytest.raises(RunError, match=r"no checkpoint there .*; name a stage of this run: student, teacher"):
+        load_stage(done[1])
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_plugin_that_does_not_load_is_a_warning(packages, tiny, tmp_path, monkeypatch, mtl, command):
+    """It may have been lifecycle hooks, which no configuration names."""
+    monkeypatch.chdir(tmp_path)
+    packages.add("diary", {"notes": "import no_such_module_at_all"}, "0.3")
+    code, _, err = mtl(command, str(tiny), *sets(*TEACHER, *SHORT))
+    assert code == 0
+    told = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert told[0] == (
+        "warning: diary:notes 0.3 failed to load: "
+        "ModuleNotFoundError: No module named 'no_such_module_at_all'"
+    )
 
 
 VECTORS = """

@@ -50,7 +50,11 @@ def picture_name(_context: click.Context, _parameter: click.Parameter, path: Pat
 
 
 def load(config: Path, overrides: tuple[str, ...], disabled: tuple[str, ...]) -> Loaded:
-    """Read the configuration."""
+    """Read the configuration; warn of plugins that did not load, as hooks would be silent about it."""
     from ..config import load_config
+    from ..registry import unloaded
 
-    return load_config(config, overrides=overrides, disable_plugins=disabled)
+    loaded = load_config(config, overrides=overrides, disable_plugins=disabled)
+    for problem in unloaded(loaded.registry):
+        click.echo(f"warning: {problem}", err=True)
+    return loaded
