@@ -42,7 +42,8 @@ A check that fails says what is expected, what was found, and which section of t
 [The functions](api/testing.md) take the plugin and, where it needs one, a head or labels. A check's name \
 stays the same from release to release; a minor release may add checks.
 
-Every assertion of these checks is known to fail for a mistake of its own: the tests of this repository hold a list of them.
+Every assertion of these checks is known to fail for a mistake of its own: the tests of this repository \
+hold a list of them.
 """
 
 TOPICS: dict[str, tuple[str, Iterable[Rule[Any]]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,6 +56,7 @@ def load(config: Path, overrides: tuple[str, ...], disabled: tuple[str, ...]) ->
     from ..registry import unloaded
 
     loaded = load_config(config, overrides=overrides, disable_plugins=disabled)
-    for problem in unloaded(loaded.registry):
+    first = os.environ.get("RANK", "0") == "0"  # of several processes
+    for problem in unloaded(loaded.registry) if first else ():
         click.echo(f"warning: {problem}", err=True)
     return loaded
