@@ -288,9 +288,8 @@ def _field_problem(recipe: type[Recipe], kind: str) -> str | None:
         return str(error)
     if "type" in fields:
         return f'{recipe.__name__} must not have a field "type": that key names the plugin'
-    if "kind" in (
-        field.name for field in fields.values()
-    ):  # a field `name` was refused as no class attribute
+    # A field `name` has been refused by now: it is no class attribute.
+    if any(field.name == "kind" for field in fields.values()):
         return (
             f'{recipe.__name__} must not have a field "kind": that attribute says what the plugin is; '
             'call it otherwise, with attrs.field(alias="kind") if the file shall say kind'

@@ -269,7 +269,8 @@ def _quiet_worker(_worker: int) -> None:
 def _unless_abandoned(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Say what went wrong in a thread of a worker, but not that the main process went away in the middle.
 
-    The thread with which a worker hands its tensors over hears of that as an error.
+    The thread with which a worker hands its tensors over hears of that as an error, of one sort or another.
     """
-    if not issubclass(kind, OSError | EOFError):
+    where = trace.tb_frame.f_globals.get("__name__") if trace else None
+    if where != "multiprocessing.resource_sharer":
         sys.__excepthook__(kind, error, trace)

@@ -88,15 +88,15 @@ def page_of(topic: str, name: str) -> str:
 
 def checks_of(recipe: Recipe, subject: T, rules: Iterable[Rule[T]], topic: str = "") -> list[Check]:
     """The checks of a plugin, one for each rule."""
+    plugin = getattr(recipe, "name", type(recipe).__name__)
     return [
         Check(
-            kind=recipe.kind,
-            plugin=getattr(recipe, "name", type(recipe).__name__),
-            name=name_of(rule),
-            topic=topic or recipe.kind,
-            rule=text_of(rule)[0],
-            advice=text_of(rule)[1],
-            attempt=functools.partial(rule, subject),
+            recipe.kind,
+            plugin,
+            name_of(rule),
+            topic or recipe.kind,
+            *text_of(rule),
+            functools.partial(rule, subject),
         )
         for rule in runnable(rules)
     ]
