@@ -4,21 +4,16 @@ from ..fields import fields_of
 from .load import Loaded, check_config, config_from, load_config
 from .plain import plain, recipes_in
 from .resolve import own_tasks, stage_tasks
-from .schema import (
+from .schema import Config, Model, Plugins, Task, Tracker, TrainerOptions
+from .stages import (
     AnyStage,
     Augmentation,
-    Config,
     ExtractStage,
     Feed,
-    Model,
     Optimizer,
-    Plugins,
     Scheduler,
     Stage,
     Stream,
-    Task,
-    Tracker,
-    TrainerOptions,
     Validation,
     Windows,
 )

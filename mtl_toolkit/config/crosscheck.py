@@ -14,7 +14,8 @@ from ..plugin import TeacherLoss
 from .paths import expand_path
 from .problems import Found, Key, Problems
 from .resolve import default_selection, full_metric_names, ground_truth_weight, matching
-from .schema import AnyStage, Config, ExtractStage, Feed, Stage
+from .schema import Config
+from .stages import AnyStage, ExtractStage, Feed, Stage
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 NAME_RULE = "must be letters, digits, '_', '-', '.' or '+', starting with a letter or digit"

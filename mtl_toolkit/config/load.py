@@ -22,7 +22,8 @@ from .plain import plain, recipes_in
 from .problems import Found, Problems
 from .report import problem_lines
 from .resolve import resolve
-from .schema import AnyStage, Config, Stage
+from .schema import Config
+from .stages import AnyStage, Stage
 from .table import structure_table
 from .typewords import tables_by_kind
 

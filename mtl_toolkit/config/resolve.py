@@ -9,7 +9,8 @@ import attrs
 
 from ..plugin import TeacherLoss
 from .paths import expand_path
-from .schema import AnyStage, Config, ExtractStage, Stage, Task, Windows
+from .schema import Config, Task
+from .stages import AnyStage, ExtractStage, Stage, Windows
 
 
 def resolve(config: Config, base: Path) -> Config:
