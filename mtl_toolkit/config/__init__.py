@@ -3,7 +3,7 @@
 from ..fields import fields_of
 from .load import Loaded, check_config, config_from, load_config
 from .plain import plain, recipes_in
-from .resolve import own_tasks, stage_tasks
+from .resolve import own_tasks, stage_model, stage_tasks
 from .schema import Config, Model, Plugins, Task, Tracker, TrainerOptions
 from .stages import (
     AnyStage,
@@ -43,5 +43,6 @@ __all__ = [
     "own_tasks",
     "plain",
     "recipes_in",
+    "stage_model",
     "stage_tasks",
 ]

@@ -9,7 +9,7 @@ import attrs
 
 from ..plugin import TeacherLoss
 from .paths import expand_path
-from .schema import Config, Task
+from .schema import Config, Model, Task
 from .stages import AnyStage, ExtractStage, Stage, Windows
 
 
@@ -30,6 +30,18 @@ def stage_tasks(config: Config, stage: Stage) -> tuple[str, ...]:
     feeds = (*stage.streams, *stage.validation)
     used = {member for feed in feeds if feed.task in config.tasks for member in own_tasks(config, feed.task)}
     return tuple(name for name in config.tasks if name in used)
+
+
+def stage_model(config: Config, stage: AnyStage) -> Model:
+    """The table of a stage's network: the model's, with the parts that the stage names itself."""
+    if isinstance(stage, ExtractStage):
+        return config.model  # its network is another stage's, or a checkpoint's
+    model = config.model
+    return attrs.evolve(
+        model,
+        architecture=stage.architecture or model.architecture,
+        backbone=stage.backbone or model.backbone,
+    )
 
 
 def full_metric_names(config: Config, stage: Stage) -> list[str]:

@@ -43,6 +43,10 @@ class Model:
         validator=each(above(0)),
         metadata=doc("of each channel; none: the backbone's own"),
     )
+    batch_statistics: Literal["joint", "stream", "dataset"] = attrs.field(
+        default="joint",
+        metadata=doc("over which rows of a step batch norm takes its statistics: all, or each group's apart"),
+    )
 
     @property
     def read_size(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
-from ..plugin import Balancer, Loss, Sampler, Temporal
+from ..plugin import Architecture, Backbone, Balancer, Loss, Sampler, Temporal
 from ..validators import above, at_least, between, not_empty, unique
 
 
@@ -179,6 +179,13 @@ class Stage:
     )
     allow_overlap: bool = attrs.field(
         default=False, metadata=doc("train although validation shares files or groups with training")
+    )
+
+    architecture: Architecture | None = attrs.field(
+        default=None, metadata=doc("how tasks share this stage's network; none: as the model says")
+    )
+    backbone: Backbone | None = attrs.field(
+        default=None, metadata=doc("of this stage's network; none: the model's")
     )
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import DESCRIPTION, read_description
-from ..config import AnyStage, Config, ExtractStage, Stage
+from ..config import AnyStage, Config, ExtractStage, Stage, stage_model
 from ..errors import RunError, UserError, suggestion
 from ..model import describe
 from .data import stage_heads
@@ -41,7 +41,12 @@ def description(config: Config, stage: Stage) -> dict[str, Any]:
     theirs = None
     if stage.features is not None:
         theirs = _network_of_features(config, stage.features)
-    found = describe(config.model, stage_heads(config, stage), temporal=stage.temporal, windows=stage.windows)
+    found = describe(
+        stage_model(config, stage),
+        stage_heads(config, stage),
+        temporal=stage.temporal,
+        windows=stage.windows,
+    )
     inputs = "pictures" if stage.features is None else "features"
     return found | {"inputs": inputs} | ({} if theirs is None else {"preprocessing": theirs["preprocessing"]})
 

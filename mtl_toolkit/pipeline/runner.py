@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from ..checkpoint import MODEL
-from ..config import AnyStage, Config, ExtractStage, Loaded, Stage, plain, recipes_in
+from ..config import AnyStage, Config, ExtractStage, Loaded, Stage, plain, recipes_in, stage_model
 from ..errors import ConfigError, suggestion
 from ..files import file_digest
 from ..registry import versions
@@ -166,14 +166,15 @@ def _records(loaded: Loaded, source: DataSource, accelerator: Accelerator) -> di
     for stage in config.stages:
         names = dict.fromkeys(name for name, _ in dataset_uses(stage))
         tasks = _tasks(config, stage)
-        used = [stage, config.model, *(config.tasks[t] for t in tasks), *(config.datasets[n] for n in names)]
+        model = stage_model(config, stage)
+        used = [stage, model, *(config.tasks[t] for t in tasks), *(config.datasets[n] for n in names)]
         sources = [loaded.registry.source_of(type(recipe)) for part in used for recipe in recipes_in(part)]
         trainer = {key: value for key, value in plain(config.trainer).items() if key not in FREE}
         records[stage.name] = {
             "seed": config.seed,
             "stage": plain(stage),
             "tasks": {task: plain(config.tasks[task]) for task in tasks},
-            "model": plain(config.model),
+            "model": plain(model),
             "datasets": {name: plain(config.datasets[name]) for name in names},
             "data": source.fingerprints(stage),
             "trainer": {**trainer, "processes": accelerator.num_processes},
@@ -200,7 +201,7 @@ def _files(config: Config, stage: AnyStage) -> list[Path]:
         for name in _earlier(stage)
         if name not in earlier
     ]
-    for recipe in recipes_in(config.model):
+    for recipe in recipes_in(stage_model(config, stage)):
         values = attrs.asdict(recipe, recurse=False).values()
         files += [value for value in values if isinstance(value, Path) and value.is_file()]
     return list(dict.fromkeys(files))

@@ -9,7 +9,7 @@ import torch
 
 from ..batch import Batch
 from ..checkpoint import load_weights, read_description
-from ..config import Config, Stage
+from ..config import Config, Stage, stage_model
 from ..data import FeatureLayout, SequentialPlan, StreamLoader, TrainPlan, augment, open_features
 from ..errors import ConfigError, RunError
 from ..metrics import FeedMetrics
@@ -100,7 +100,7 @@ def initial_model(job: StageJob, layout: FeatureLayout | None) -> MultiTaskModel
     columns = None if layout is None else layout.columns()
     with seeded(derive_seed(config.seed, stage.name, "initial weights")):
         model = build_model(
-            config.model,
+            stage_model(config, stage),
             heads,
             weights=stage.start_from is None,
             temporal=stage.temporal,

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from ..config import Config, ExtractStage, Feed, Stage, Stream, own_tasks
+from ..config import Config, ExtractStage, Feed, Stage, Stream, own_tasks, stage_model
 from ..data import FeedSummary, Overlap, epoch_steps, find_overlap, summarise
 from ..errors import DataError, UserError
 from ..samples import Samples
@@ -80,7 +80,7 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
     Returns:
         What the data of each stage amounts to, where it could be opened; and all problems, one line each.
     """
-    problems = [*option_lines(config), *config.model.backbone.problems(), *misfit_parts(config)]
+    problems = [*option_lines(config), *network_problems(config), *misfit_parts(config)]
     problems += [line for stage in config.stages for line in misfit_networks(config, stage)]
     stages: list[StageData] = []
     for stage in config.trainings:
@@ -146,6 +146,26 @@ def _unfit_sampler(source: DataSource, stage: Stage, feed: Feed) -> list[str]:
     except UserError as error:
         return [f"stages.{stage.name}: stream {feed.title!r}: {problem}" for problem in error.problems]
     return []
+
+
+def network_problems(config: Config) -> Iterator[str]:
+    """Backbones that cannot be built, and architectures that do not fit a stage's tasks."""
+    yield from (placed("model.backbone", problem) for problem in config.model.backbone.problems())
+    for stage in config.trainings:
+        if stage.backbone is not None:
+            where = f"stages.{stage.name}.backbone"
+            yield from (placed(where, problem) for problem in stage.backbone.problems())
+        if stage.features is None:
+            where = "model" if stage.architecture is None else f"stages.{stage.name}"
+            problems = stage_model(config, stage).architecture.problems(list(stage_heads(config, stage)))
+            yield from (f"{where}.architecture: {problem}" for problem in problems)
+
+
+def placed(where: str, problem: str) -> str:
+    """A backbone's problem with the table that it stands in: backbones take theirs for the model's."""
+    if problem.startswith(("model.backbone.", "model.backbone:")):
+        return where + problem.removeprefix("model.backbone")
+    return f"{where}: {problem}"
 
 
 def misfit_parts(config: Config) -> Iterator[str]:

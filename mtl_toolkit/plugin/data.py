@@ -127,3 +127,12 @@ class Sampler(Recipe):
 
         `labels` and `heads` hold the stream's own tasks.
         """
+
+    def build_over(
+        self, datasets: np.ndarray, labels: Mapping[str, Labels], heads: Mapping[str, Head]
+    ) -> Callable[[np.random.Generator], np.ndarray]:
+        """As `build`, for samplers that also look at the dataset of each item; by default `build`.
+
+        `datasets` is int64 [items]: the place of the item's dataset in the stream's list.
+        """
+        return self.build(len(datasets), labels, heads)

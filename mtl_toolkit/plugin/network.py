@@ -49,6 +49,13 @@ class Architecture(Recipe):
         `backbone()` makes a fresh backbone each time it is called.
         """
 
+    def problems(self, tasks: Sequence[str]) -> list[str]:
+        """What keeps it from working with these tasks, as far as that shows without building; one line each.
+
+        `mtl check` asks it for every stage; `tasks` are those with outputs, as for `build`.
+        """
+        return []
+
 
 @attrs.frozen(kw_only=True)
 class Balancer(Recipe):

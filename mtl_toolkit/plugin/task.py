@@ -117,6 +117,22 @@ class Head(Recipe):
         """The numpy type of the targets."""
         return np.dtype(np.float32)
 
+    @property
+    def self_supervised(self) -> bool:
+        """Whether `target_of` makes the targets of the network's inputs; datasets need not know of them."""
+        return False
+
+    def target_of(self, inputs: Tensor) -> Tensor:
+        """The targets of a self-supervised head: [rows, *target_shape], on the device of the inputs.
+
+        `inputs` are what the network sees, after augmentation and the cut to its size: [rows, ...], for
+        pictures uint8, or floats in [0, 1]. Every row has a target.
+
+        Raises:
+            TypeError: if the head is not self-supervised.
+        """
+        raise TypeError(f"head {self.name!r} is not self-supervised")
+
     @abc.abstractmethod
     def meaning(self) -> dict[str, Any]:
         """What the output stands for (classes, bins, axes ...), in plain JSON types.
