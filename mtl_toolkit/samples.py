@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     Indices = Sequence[int] | np.ndarray
 
 
+COLUMNS = ("file", "group", "video", "frame")  # with a meaning of their own
+
+
 class Samples(abc.ABC):
     """A live dataset: samples by index, and all labels without decoding a picture."""
 
@@ -80,9 +83,14 @@ class Samples(abc.ABC):
 
         `file` (whole paths) and `group` (identity, video) are used to find what training and validation
         share, so they must mean the same in two datasets: write in front of a group what it belongs to. An
-        empty value is none. `video` and `frame` (int64) say where in which sequence a sample stands.
+        empty value is none. `video` and `frame` (int64) say where in which sequence a sample stands. Others
+        are facts by which results are split (`gender`, `age`), as texts or numbers.
         """
         return None
+
+    def column_names(self) -> tuple[str, ...]:
+        """The names that `column` knows, for messages; by default those of the four with a meaning."""
+        return tuple(name for name in COLUMNS if self.column(name) is not None)
 
     def problems(self) -> list[str]:
         """Look for what would fail while reading (missing files), without reading it."""

@@ -92,6 +92,17 @@ def test_numbers_of_frames_stay_numbers_in_a_concatenation():
     ]
 
 
+def test_columns_of_a_dataset_that_names_none_are_those_with_a_meaning():
+    one, other = Filed(1, group=["anna"], gender=["f"]), Filed(1, frame=[1], video=["v"])
+    assert one.column_names() == ("group",)
+    assert CachedSamples(ConcatSamples({"one": one, "other": other})).column_names() == (
+        "group",
+        "video",
+        "frame",
+    )
+    assert ConcatSamples({"one": one, "other": other}).column("gender").tolist() == [b"f", b""]
+
+
 def labelled(label=1, valid=True, hidden=5, group=b"anna"):
     targets = {"expr": torch.tensor([label, hidden])}
     return Filed(2, targets, {"expr": torch.tensor([valid, False])}, group=[group, b"ben"])

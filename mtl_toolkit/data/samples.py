@@ -139,6 +139,10 @@ class ConcatSamples(Samples):
         ]
         return np.concatenate(filled)
 
+    def column_names(self) -> tuple[str, ...]:
+        """Those of all parts."""
+        return tuple(dict.fromkeys(name for part in self.parts for name in part.column_names()))
+
     def problems(self) -> list[str]:
         """The problems of all parts."""
         return [problem for part in self.parts for problem in part.problems()]
@@ -176,6 +180,10 @@ class DerivedSamples(Samples):
     def column(self, name: str) -> np.ndarray | None:
         """The column of the source."""
         return self.source.column(name)
+
+    def column_names(self) -> tuple[str, ...]:
+        """Those of the source."""
+        return self.source.column_names()
 
     def problems(self) -> list[str]:
         """The problems of the source."""

@@ -17,6 +17,7 @@ from mtl_toolkit.validators import at_least, between, unique
 from .faces import ACTION_UNITS, EXPRESSIONS, STYLES, labels, render, sample
 from .faces import Labels as FaceLabels
 from .faces.hashing import Draws
+from .faces.identity import TRAITS, trait
 
 Kind = Literal["expression", "valence-arousal", "action-units"]
 AXES = ("valence", "arousal")
@@ -113,10 +114,14 @@ class FaceSamples(Samples):
         return str(self._recipe.first + index)
 
     def column(self, name: str) -> np.ndarray | None:
-        """`group`: the person, under the seed that draws people."""
-        if name != "group":
-            return None
-        return people(self._recipe.seed, self._identities)
+        """`group`: the person, under the seed that draws people; the person's `skin_tone` and `glasses`."""
+        if name == "group":
+            return people(self._recipe.seed, self._identities)
+        return trait(name, self._recipe.seed, self._identities)
+
+    def column_names(self) -> tuple[str, ...]:
+        """The person, and the person's traits."""
+        return ("group", *TRAITS)
 
 
 def check_look(style: str, class_weights: Mapping[str, float]) -> None:

@@ -14,6 +14,7 @@ from mtl_toolkit.validators import at_least, between, unique
 
 from .faces import EXPRESSIONS, STYLES, render
 from .faces.hashing import Draws
+from .faces.identity import TRAITS, trait
 from .faces.trajectory import video_labels
 from .faces.videos import face_found, sample_video_frames, video_lengths
 from .synthetic_faces import Kind, check_look, head_labels, one_thread, people, shown_kinds
@@ -143,13 +144,20 @@ class VideoSamples(Samples):
         return f"{self._videos[index]:04d}/{self._places[index] + 1:05d}"
 
     def column(self, name: str) -> np.ndarray | None:
-        """`group`: the person, `video`: both under the seed that draws them; `frame`: its number from 1."""
+        """`group`: the person, `video`: both under the seed that draws them; `frame`: its number from 1.
+
+        Also the person's `skin_tone` and `glasses`.
+        """
         if name == "group":
             return people(self._recipe.seed, self._videos)
         if name == "video":
             numbers = np.char.zfill(self._videos.astype(np.str_), 4)
             return np.char.add(f"seed {self._recipe.seed} video ", numbers).astype(np.bytes_)
-        return self._places + 1 if name == "frame" else None
+        return self._places + 1 if name == "frame" else trait(name, self._recipe.seed, self._videos)
+
+    def column_names(self) -> tuple[str, ...]:
+        """The person, the video, the frame, and the person's traits."""
+        return ("group", "video", "frame", *TRAITS)
 
     def counts(self) -> Mapping[str, int]:
         """The frames that are not there."""

@@ -15,6 +15,7 @@ from mtl_affect.action_units import ActionUnits
 from mtl_affect.expression import Expression
 from mtl_affect.faces import ACTION_UNITS, EXPRESSIONS, STYLES, valence_arousal
 from mtl_affect.faces.affect import ANNOTATOR_STD
+from mtl_affect.faces.identity import sample_identity
 from mtl_affect.faces.trajectory import LONGEST_SEGMENT, SHORTEST_SEGMENT, Drifts, video_labels
 from mtl_affect.faces.videos import LONGEST_GAP, face_found, sample_video_frames, video_lengths
 from mtl_affect.synthetic_faces import SyntheticFaces
@@ -421,3 +422,31 @@ def test_drifts_pass_through_their_knots() -> None:
         part = np.arange(11) / 10
         expected = knots[place] + (3 * part**2 - 2 * part**3) * (knots[place + 1] - knots[place])
         np.testing.assert_allclose(between, expected, rtol=1e-12)
+
+
+def test_traits_of_the_person_are_columns_that_the_picture_shows():
+    """Faces of one person share them; they are those that the person is drawn with."""
+    samples = SyntheticVideos(videos=30, frames=4, seed=3).build(DataFacts({}, 16))
+    tones, glasses, groups = (samples.column(name) for name in ("skin_tone", "glasses", "group"))
+    people = [int(bytes(group).split()[-1]) for group in groups]
+    drawn = sample_identity(3, np.array(people))
+    assert (glasses == "yes").tolist() == drawn.glasses.bool().tolist()
+    assert 0 < (glasses == "yes").mean() < 1
+    assert tones.dtype == np.float64
+    assert 0 <= tones.min() < 1
+    assert 3 < tones.max() <= 4
+    # Darker skin reflects less.
+    assert np.corrcoef(tones, drawn.skin.mean(1).numpy())[0, 1] < -0.95
+    assert samples.column_names() == ("group", "video", "frame", "skin_tone", "glasses")
+    assert samples.column("no such column") is None
+
+
+def test_faces_have_the_traits_of_their_person():
+    samples = SyntheticFaces(samples=12, faces_per_identity=4, seed=5).build(DataFacts({}, 16))
+    assert samples.column_names() == ("group", "skin_tone", "glasses")
+    tones = samples.column("skin_tone").reshape(3, 4)
+    assert (tones == tones[:, :1]).all()
+    assert len(np.unique(tones)) == 3
+    assert (samples.column("glasses") == "yes").tolist() == sample_identity(
+        5, np.arange(12) // 4
+    ).glasses.bool().tolist()

@@ -12,15 +12,19 @@ from torch import Tensor
 from mtl_toolkit import Detector, Labels
 
 from .csv_rows import CsvTable
+from .csv_table import read_column, read_header
 from .face_cut import DetectedFaces, GivenFaces
 from .picture_files import PictureFiles
 from .picture_samples import PictureSamples
+
+COLUMNS = ("file", "group", "video", "frame")  # which the recipe names, whatever the table calls them
 
 
 class CsvSamples(PictureSamples):
     """The pictures of a table; they are decoded when they are read.
 
     Args:
+        csv: the file that the table was read from, where further columns are looked up.
         table: the rows; its boxes, where it has any, are cut out.
         labels: of the rows, by task.
         root: the folder that the pictures' paths start from.
@@ -33,6 +37,7 @@ class CsvSamples(PictureSamples):
 
     def __init__(
         self,
+        csv: Path,
         table: CsvTable,
         labels: Mapping[str, Labels],
         *,
@@ -53,6 +58,7 @@ class CsvSamples(PictureSamples):
             margin=margin,
             faceless=faceless,
         )
+        self._csv = csv
         self._pictures = PictureFiles(root, table.files)
         self._above = None if table.boxes is None else rows_above(table.files)
         self._columns = {"video": table.videos, "frame": table.frames}
@@ -80,14 +86,29 @@ class CsvSamples(PictureSamples):
         return f"{self._pictures.name(index)}#{above + 1}" if above else self._pictures.name(index)
 
     def column(self, name: str) -> np.ndarray | None:
-        """`file`: absolute paths; `group`: that column under the pictures' folder; `video` and `frame`."""
+        """`file`: absolute paths; `group`: that column under the pictures' folder; `video` and `frame`.
+
+        Any other is the table's column of that name: UTF-8, bytes [samples]. The table is read again for it,
+        so that columns nobody asks for cost nothing.
+
+        Raises:
+            DataError: if the table has changed, or has two columns of the name.
+        """
         if name == "file":
             return self._pictures.paths()
         if name == "group" and self._groups is not None:
             # Tables of other pictures may number their groups alike.
             named = np.char.add(f"{self._pictures.root}: ".encode(), self._groups)
             return np.where(self._groups == b"", b"", named)
-        return self._columns.get(name)
+        if name in COLUMNS or name not in read_header(self._csv):
+            return self._columns.get(name)
+        return read_column(self._csv, name, self._lines, self._source)
+
+    def column_names(self) -> tuple[str, ...]:
+        """`file`, those of `group`, `video` and `frame` that the recipe names, and the table's own."""
+        named = {"file": self._pictures, "group": self._groups, **self._columns}
+        own = [name for name in read_header(self._csv) if name and name not in COLUMNS]
+        return (*(name for name, found in named.items() if found is not None), *own)
 
     def problems(self) -> list[str]:
         """One line for each of the first missing pictures, and how many more there are."""

@@ -15,6 +15,7 @@ import numpy as np
 from mtl_toolkit import DataError
 
 from .cells import Cells, ProblemList, nearest
+from .picture_files import as_bytes
 
 if TYPE_CHECKING:
     from _csv import Reader  # the type of csv.reader, which has no public name
@@ -63,6 +64,31 @@ def read_header(path: Path) -> list[str]:
     if not any(header):
         raise DataError(f"{path}: is empty; the first line must name the columns")
     return header
+
+
+def read_column(path: Path, column: str, lines: np.ndarray, source: str) -> np.ndarray:
+    """Read one column of some rows: UTF-8, bytes [rows].
+
+    Args:
+        path: the table.
+        column: its name.
+        lines: where the rows end in the file, from 1, ascending: int64 [rows].
+        source: the start of messages.
+
+    Raises:
+        DataError: if it cannot be read, or no longer has these rows.
+    """
+    problems = ProblemList(source)
+    found, rows = [], 0
+    for block in read_blocks(path, [column], problems):
+        cells = block[column]
+        wanted = cells.take(np.isin(cells.rows, lines, assume_unique=True))
+        found.append(as_bytes(wanted.texts))
+        rows += len(wanted.rows)
+    problems.check()
+    if rows != len(lines):
+        raise DataError(f"{source}: has changed since it was opened: {len(lines) - rows} rows are gone")
+    return np.concatenate(found)
 
 
 class _NotTextError(Exception):

@@ -108,6 +108,7 @@ class ImageCsv(Dataset):
             problems.check()
         labels = {task: to_labels(table.values[task], head, task, source) for task, head in heads.items()}
         return CsvSamples(
+            self.csv,
             table,
             labels,
             root=self.root or self.csv.parent,

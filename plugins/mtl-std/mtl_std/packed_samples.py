@@ -100,6 +100,17 @@ class PackedSamples(Samples):
             found = compared(file, name) if name in ("file", "group") else file.column(name)
         return None if found is None else found[self._rows]
 
+    def column_names(self) -> tuple[str, ...]:
+        """The columns stored; the ids stand for files where no whole names are.
+
+        Raises:
+            DataError: if the file can no longer be read.
+        """
+        with open_packed(self._path) as file:
+            stored = file.columns()
+            there = ["file"] if "id" in stored and not file.has_whole_names() else []
+        return tuple(dict.fromkeys([*stored, *there]))
+
 
 def compared(file: PackedFile, name: str) -> np.ndarray | None:
     """The column `file` or `group`, as it can be compared with that of other datasets: bytes [samples].

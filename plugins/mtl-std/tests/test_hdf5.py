@@ -453,3 +453,11 @@ def test_it_conforms(packed: Path) -> None:
     """To what `mtl_toolkit.testing` asks of every dataset."""
     for check in check_dataset(Hdf5(path=packed), {"expression": EXPR, "va": VA}, image_size=8):
         check()
+
+
+def test_columns_that_are_stored_are_named(packed: Path) -> None:
+    """The ids stand for files, as nothing says that there are whole names."""
+    samples = build(packed, where={"split": "val"})
+    assert samples.column_names() == ("id", "split", "file")
+    assert column_of(samples, "split") == [b"val", b"val"]
+    assert all(samples.column(name) is not None for name in samples.column_names())

@@ -838,3 +838,52 @@ def test_several_faces_of_one_picture_have_names_of_their_own(tmp_path: Path) ->
     table = "file,l,t,r,b\nb.png,0,0,8,8\na.png,0,0,8,8\nb.png,9,9,18,18\nb.png,2,2,8,8\n"
     samples = build(tmp_path, table, box=("l", "t", "r", "b"))
     assert files(samples) == ["b.png", "a.png", "b.png#2", "b.png#3"]
+
+
+# Further columns
+
+
+PEOPLE = "file,gender,age,group,split\na.png,female,31,x,train\nb.png,,8,y,test\n\nc.png,Jürgen,70,z,train\n"
+
+
+def test_any_column_of_the_table_is_there_for_the_rows_chosen(tmp_path: Path) -> None:
+    """Blank lines and rows that `where` leaves out do not shift it."""
+    samples = build(tmp_path, PEOPLE, where={"split": "train"})
+    assert files(samples) == ["a.png", "c.png"]
+    for name, wanted in {"gender": ["female", "Jürgen"], "age": ["31", "70"]}.items():
+        column = samples.column(name)
+        assert column is not None
+        assert column.dtype.kind == "S"
+        assert [text.decode() for text in column.tolist()] == wanted
+    assert samples.column("gendre") is None
+
+
+def test_columns_with_a_meaning_of_their_own_are_those_that_the_recipe_names(tmp_path: Path) -> None:
+    """A column that only happens to be called `group` ties no samples together."""
+    samples = build(tmp_path, PEOPLE)
+    assert samples.column("group") is None
+    assert samples.column_names() == ("file", "gender", "age", "split")
+    named = build(tmp_path, PEOPLE, group="gender")
+    assert named.column_names() == ("file", "group", "gender", "age", "split")
+    assert all(named.column(name) is not None for name in named.column_names())
+
+
+def test_a_column_of_a_table_that_has_changed_is_an_error(tmp_path: Path) -> None:
+    samples = build(tmp_path, PEOPLE)
+    (tmp_path / "labels.csv").write_text("file,gender\na.png,male\n")
+    with pytest.raises(DataError, match=r"labels\.csv: has changed since it was opened: 2 rows are gone"):
+        samples.column("gender")
+
+
+def test_a_column_whose_name_is_there_twice_is_an_error(tmp_path: Path) -> None:
+    samples = build(tmp_path, "file,age,age\na.png,1,2\n")
+    with pytest.raises(DataError, match="column 'age' must be there once"):
+        samples.column("age")
+
+
+def test_columns_are_read_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtl_std.csv_table.BLOCK", 3)
+    table = "file,age\n" + "".join(f"{row}.png,{row}\n" for row in range(11))
+    column = build(tmp_path, table).column("age")
+    assert column is not None
+    assert column.tolist() == [str(row).encode() for row in range(11)]

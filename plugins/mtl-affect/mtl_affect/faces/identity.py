@@ -1,6 +1,7 @@
 """Sampling of what stays the same in every picture of one person."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from mtl_affect.faces.hashing import Draws, Floats, Ints
@@ -37,6 +38,10 @@ HAIR_STYLES = np.array(
 )
 HAIR_STYLE_WEIGHTS = (0.1, 0.35, 0.25, 0.18, 0.12)
 
+TRAITS = ("skin_tone", "glasses")
+
+Texts = npt.NDArray[np.str_]
+
 
 def tensor(values: Floats) -> torch.Tensor:
     """Float32 tensor of sampled values."""
@@ -64,9 +69,28 @@ def _colours(draws: Draws) -> dict[str, Floats]:
     }
 
 
+def trait(name: str, seed: int, identity_ids: Ints) -> Floats | Texts | None:
+    """A fact about people by which results can be split, [n]; None for an unknown one.
+
+    `skin_tone` goes from 0, the lightest, to 4; `glasses` is yes or no.
+    """
+    draws = Draws(seed, "identity", np.asarray(identity_ids, dtype=np.int64))
+    if name == "skin_tone":
+        return _tones(draws)
+    return np.where(_glasses(draws), "yes", "no") if name == "glasses" else None
+
+
+def _tones(draws: Draws) -> Floats:
+    return draws.uniform("skin tone", 0.0, len(SKIN_TONES) - 1.0)
+
+
+def _glasses(draws: Draws) -> npt.NDArray[np.bool_]:
+    return draws.chance("glasses", 0.13)
+
+
 def _skin(draws: Draws) -> Floats:
     """Skin colours [n, 3]: a tone between neighbours of SKIN_TONES, slightly more yellow or more pink."""
-    tone = draws.uniform("skin tone", 0.0, len(SKIN_TONES) - 1.0)
+    tone = _tones(draws)
     below = np.minimum(tone.astype(np.int64), len(SKIN_TONES) - 2)
     part = (tone - below)[:, None]
     colour = SKIN_TONES[below] * (1.0 - part) + SKIN_TONES[below + 1] * part
@@ -97,7 +121,7 @@ def _eyes(draws: Draws) -> dict[str, Floats]:
         "brow_thickness": draws.uniform("brow thickness", 0.018, 0.045),
         "brow_slope": draws.normal("brow slope", -0.015, 0.015),
         "brow_arch": draws.uniform("brow arch", 0.02, 0.07),
-        "glasses": draws.chance("glasses", 0.13).astype(np.float64),
+        "glasses": _glasses(draws).astype(np.float64),
     }
 
 
