@@ -3,6 +3,7 @@
 from ..fields import fields_of
 from .load import Loaded, check_config, config_from, load_config
 from .plain import plain, recipes_in
+from .repeats import Repeat, expand, repeat_names, repeats_of
 from .resolve import own_tasks, stage_model, stage_tasks
 from .schema import Config, Model, Plugins, Task, Tracker, TrainerOptions
 from .stages import (
@@ -28,6 +29,7 @@ __all__ = [
     "Model",
     "Optimizer",
     "Plugins",
+    "Repeat",
     "Scheduler",
     "Stage",
     "Stream",
@@ -38,11 +40,14 @@ __all__ = [
     "Windows",
     "check_config",
     "config_from",
+    "expand",
     "fields_of",
     "load_config",
     "own_tasks",
     "plain",
     "recipes_in",
+    "repeat_names",
+    "repeats_of",
     "stage_model",
     "stage_tasks",
 ]

@@ -13,6 +13,7 @@ from ..errors import suggestion
 from ..plugin import TeacherLoss
 from .paths import expand_path
 from .problems import Found, Key, Problems
+from .repeats import names_to_refer_to, repeat_names
 from .resolve import default_selection, full_metric_names, ground_truth_weight, matching
 from .schema import Config
 from .stages import AnyStage, ExtractStage, Feed, Stage
@@ -182,8 +183,13 @@ def _start(stage: Stage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Fo
 def _reference(
     path: tuple[Key, ...], reference: str, earlier: Sequence[AnyStage], base: Path, kind: str = "train"
 ) -> Iterator[Found]:
-    """A reference must be an earlier stage of a kind, or a path."""
-    kinds = {other.name: other.kind for other in earlier}
+    """A reference must be an earlier stage of a kind, a repeat of one, or a path."""
+    repeats = {other.name: repeat_names(other) for other in earlier}
+    if kind == "train" and (names := repeats.get(reference)):
+        message = f"must name a repeat, such as {names[0]!r}, or a stage that combines them"
+        yield path, f"{message} (got {reference!r}, which is repeated)"
+        return
+    kinds = {name: other.kind for other in earlier for name in names_to_refer_to([other])}
     fitting = [name for name in kinds if kinds[name] == kind]
     if reference in kinds:
         if reference not in fitting:

@@ -9,6 +9,7 @@ import attrs
 
 from ..plugin import TeacherLoss
 from .paths import expand_path
+from .repeats import names_to_refer_to
 from .schema import Config, Model, Task
 from .stages import AnyStage, ExtractStage, Stage, Windows
 
@@ -78,7 +79,7 @@ def _resolve_task(task: Task) -> Task:
 
 
 def _resolve_stage(config: Config, stage: AnyStage, base: Path) -> AnyStage:
-    earlier = [other.name for other in config.stages]
+    earlier = names_to_refer_to(config.stages)
 
     def absolute(reference: str) -> str:
         return reference if reference in earlier else str(expand_path(reference, base))

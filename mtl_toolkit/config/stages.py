@@ -180,6 +180,16 @@ class Stage:
     allow_overlap: bool = attrs.field(
         default=False, metadata=doc("train although validation shares files or groups with training")
     )
+    seeds: int = attrs.field(
+        default=1, validator=at_least(1), metadata=doc("how often it is trained, each time with other seeds")
+    )
+    folds: int | None = attrs.field(
+        default=None,
+        validator=at_least(2),
+        metadata=doc(
+            "train so many times, each without one of so many parts of the data; none: on all of it"
+        ),
+    )
 
     architecture: Architecture | None = attrs.field(
         default=None, metadata=doc("how tasks share this stage's network; none: as the model says")

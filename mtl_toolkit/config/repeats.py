@@ -1,0 +1,65 @@
+"""Stages that are repeated: with other seeds, or each time without another fold of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from .schema import Config
+from .stages import AnyStage, Stage, doc
+
+
+@attrs.frozen(kw_only=True)
+class Repeat(Stage):
+    """One repeat of a stage: a stage of its own, with a folder, seeds and a result of its own."""
+
+    origin: str = attrs.field(metadata=doc("the stage that is repeated"))
+    fold: int | None = attrs.field(
+        default=None, metadata=doc("the fold that is held out, from 1; none: nothing is")
+    )
+
+
+def repeat_names(stage: AnyStage) -> tuple[str, ...]:
+    """The names of a stage's repeats, in the order in which they are trained; none if it is not repeated.
+
+    They are "<stage>/fold-1", "<stage>/seed-1", or "<stage>/fold-1-seed-1" if it has folds and seeds.
+    """
+    return tuple(f"{stage.name}/{label}" for label, _ in _labels(stage))
+
+
+def repeats_of(stage: AnyStage) -> tuple[AnyStage, ...]:
+    """What is trained for a stage: its repeats, or the stage itself if it is not repeated."""
+    labels = _labels(stage)
+    if not labels or not isinstance(stage, Stage):
+        return (stage,)
+    fields = {field.name: getattr(stage, field.name) for field in attrs.fields(Stage) if field.init}
+    # The number of seeds is no part of a repeat: one more does not change those that are there.
+    fields["seeds"] = 1
+    return tuple(
+        Repeat(**{**fields, "name": f"{stage.name}/{label}", "origin": stage.name, "fold": fold})
+        for label, fold in labels
+    )
+
+
+def expand(config: Config) -> Config:
+    """The configuration with the repeats of stages in place of them; one without repeats as it is."""
+    return attrs.evolve(config, stages=tuple(one for stage in config.stages for one in repeats_of(stage)))
+
+
+def names_to_refer_to(stages: Iterable[AnyStage]) -> list[str]:
+    """What a reference may name: stages that are not repeated, and the repeats of those that are."""
+    return [name for stage in stages for name in repeat_names(stage) or (stage.name,)]
+
+
+def _labels(stage: AnyStage) -> list[tuple[str, int | None]]:
+    """What each repeat's name ends in, and the fold that it holds out."""
+    if not isinstance(stage, Stage) or isinstance(stage, Repeat):
+        return []
+    seeds = [f"seed-{number}" for number in range(1, stage.seeds + 1)] if stage.seeds > 1 else []
+    if stage.folds is None:
+        return [(seed, None) for seed in seeds]
+    folds = range(1, stage.folds + 1)
+    return [
+        ("-".join(filter(None, (f"fold-{fold}", seed))), fold) for fold in folds for seed in seeds or [""]
+    ]
