@@ -1,8 +1,9 @@
-"""Training: the loop, its progress, optimizers and schedules."""
+"""Training: the loop, its steps and validation, its progress, optimizers and schedules."""
 
-from .loop import Feed, Interrupted, Observer, Trainer
+from .loop import Interrupted, Observer, Trainer
 from .progress import Progress
 from .schedule import Schedule, make_optimizer, option_problems
+from .validation import Feed, Validated, validate
 
 __all__ = [
     "Feed",
@@ -11,6 +12,8 @@ __all__ = [
     "Progress",
     "Schedule",
     "Trainer",
+    "Validated",
     "make_optimizer",
     "option_problems",
+    "validate",
 ]

@@ -14,15 +14,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from .. import distributed
-from ..batch import Batch, HeadOutput
+from ..batch import Batch
 from ..data import StreamLoader
 from ..errors import RunError
-from ..metrics import FeedMetrics
 from ..model import MultiTaskModel
-from ..objective import Losses, Objective
+from ..objective import Objective
 from ..seeding import derive_seed
 from .progress import PendingTerms, Progress, check_selection, means_of
 from .schedule import Schedule
+from .step import OptimizerStep, Teacher
+from .validation import Feed, validate
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: a stop that was asked for
@@ -50,17 +51,6 @@ class Observer(Protocol):
 
     def save(self, progress: Progress) -> None:
         """A point from which training can go on."""
-
-
-@attrs.define(eq=False)
-class Feed:
-    """Validation data with its metrics."""
-
-    loader: StreamLoader
-    metrics: FeedMetrics
-
-
-Teacher = Callable[[Tensor, Sequence[int] | None], Mapping[str, HeadOutput]]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -149,16 +139,17 @@ class Trainer:
     def _train_epoch(self) -> None:
         self.model.train()
         self.objective.train()
-        progress, steps = self.progress, len(self.loader)
+        progress, steps, step = self.progress, len(self.loader), self._step()
         pending = PendingTerms([stream.name for stream in self.objective.streams])
         started = time.perf_counter()
         for batch, sizes, stop in self._batches(progress.epoch, progress.step):
-            self._sow(derive_seed(self.seed, progress.epoch, progress.step, self._rank()))
-            losses = self._forward_backward(batch, sizes)
+            seed = derive_seed(self.seed, progress.epoch, progress.step, self._rank())
+            losses = step.backward(batch, sizes, self._share(), seed)
             progress.step += 1
             update = progress.step % self.accumulate == 0 or progress.step == steps
             if update:
-                self._update()
+                step.update()
+                self._updated()
             pending.add(losses.total, losses.terms, batch.ids)
             progress.samples += len(batch)
             progress.skipped += batch.skipped
@@ -171,65 +162,29 @@ class Trainer:
         self._fetch(pending, steps)
         self._clock(started)
 
-    def _forward_backward(self, batch: Batch, sizes: Sequence[tuple[int, ...]]) -> Losses:
-        inputs = self.prepare(batch)
-        goal = self.teacher(inputs, batch.windows) if self.teacher else None
-        with self.accelerator.autocast():
-            outputs = self.model(inputs, windows=batch.windows)
-        if sizes:
-            outputs = distributed.gather_outputs(outputs, sizes)
-            goal = distributed.gather_outputs(goal, sizes) if goal is not None else None
-        losses: Losses = self.objective(outputs, batch, goal)
-        if self.progress.step % self.accumulate == 0:
-            # Not sooner: memory freed before the forward pass costs the CPU thousands of page faults a step.
-            self.optimizer.zero_grad()
-        if losses.tasks:
-            self.balancer.backward(losses.tasks, outputs, self._scale())
-        return losses
+    def _step(self) -> OptimizerStep:
+        return OptimizerStep(
+            model=self.model,
+            objective=self.objective,
+            balancer=self.balancer,
+            optimizer=self.optimizer,
+            accelerator=self.accelerator,
+            teacher=self.teacher,
+            prepare=self.prepare,
+            clip_norm=self.clip_norm,
+        )
 
-    def _update(self) -> None:
-        scaler = self.accelerator.scaler
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        if self.accelerator.num_processes > 1:
-            distributed.average_gradients(parameters)
-            distributed.average_buffers(self.model)
-        if scaler is not None and any(p.grad is not None for p in parameters):
-            scaler.unscale_(self.optimizer)
-        if self.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
-        if scaler is None:
-            self.optimizer.step()
-        elif any(p.grad is not None for p in parameters):
-            scaler.step(self.optimizer)
-            scaler.update()
+    def _updated(self) -> None:
         self.progress.updates += 1
         if self.schedule:
             self.schedule.step_done()
 
     def _validate(self) -> dict[str, float]:
-        """The metrics of all feeds, over all processes."""
         started = time.perf_counter()
-        self.model.eval()
-        found: dict[str, float] = {}
-        skipped = 0
-        with torch.no_grad():
-            for feed in self.feeds:
-                feed.metrics.reset()
-                for batch in feed.loader.epoch(0):
-                    skipped += batch.skipped
-                    if not len(batch):
-                        continue
-                    on_device = batch.to(self.accelerator.device)
-                    with self.accelerator.autocast():
-                        outputs = self.model(on_device.inputs, feed.metrics.tasks, batch.windows)
-                    feed.metrics.update(outputs, on_device)
-                    self._check_stop()
-                found |= feed.metrics.compute()
-        if self.accelerator.num_processes > 1:
-            skipped = int(self.accelerator.reduce(torch.tensor(skipped, device=self.accelerator.device)))
-        self.progress.skipped += skipped
+        found = validate(self.model, self.feeds, self.accelerator, self._check_stop)
+        self.progress.skipped += found.skipped
         self.progress.seconds += time.perf_counter() - started
-        return found
+        return found.metrics
 
     def _finish_epoch(self, metrics: dict[str, float]) -> None:
         progress, losses = self.progress, means_of(self.progress.sums)
@@ -315,24 +270,13 @@ class Trainer:
         inside = self.progress.step < steps
         return inside and self.save_every is not None and self.progress.step % self.save_every == 0
 
-    def _scale(self) -> Tensor | float:
+    def _share(self) -> float:
+        """What a batch counts for among those of its optimizer step; the epoch's last has fewer."""
         first = self.progress.step - self.progress.step % self.accumulate
-        share = 1.0 / min(self.accumulate, len(self.loader) - first)
-        scaler = self.accelerator.scaler
-        if scaler is None:
-            return share
-        scaled: Tensor = scaler.scale(torch.full((), share, device=self.accelerator.device))
-        return scaled
+        return 1.0 / min(self.accumulate, len(self.loader) - first)
 
     def _rates(self) -> dict[str, float]:
         return {str(group.get("name", i)): group["lr"] for i, group in enumerate(self.optimizer.param_groups)}
-
-    def _sow(self, seed: int) -> None:
-        # torch.manual_seed seeds every kind of device there may be, each with a look at the call stack.
-        torch.default_generator.manual_seed(seed)
-        kind = self.accelerator.device.type
-        if kind != "cpu":
-            torch.get_device_module(kind).manual_seed(seed)
 
     def _rank(self) -> int:
         return int(self.accelerator.process_index)
