@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import validators
-    from .batch import Batch, Count, HeadOutput, Labels, Sample
+    from .batch import Batch, Count, Features, HeadOutput, Labels, Sample
     from .config import Config, Loaded, check_config, config_from, load_config
     from .data import (
         CachedSamples,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Architecture,
         Backbone,
         Balancer,
+        CouplingLoss,
         DataFacts,
         Dataset,
         Detector,
@@ -73,12 +74,14 @@ __all__ = [
     "Config",
     "ConfigError",
     "Count",
+    "CouplingLoss",
     "DataError",
     "DataFacts",
     "Dataset",
     "Detector",
     "EpochFinished",
     "Evaluation",
+    "Features",
     "Feed",
     "FeedMetrics",
     "FileProblems",
@@ -143,7 +146,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "batch": ("Batch", "Count", "HeadOutput", "Labels", "Sample"),
+    "batch": ("Batch", "Count", "Features", "HeadOutput", "Labels", "Sample"),
     "config": ("Config", "Loaded", "check_config", "config_from", "load_config"),
     "data": (
         "CachedSamples",
@@ -183,6 +186,7 @@ _MODULES = {
         "Architecture",
         "Backbone",
         "Balancer",
+        "CouplingLoss",
         "DataFacts",
         "Dataset",
         "Detector",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import attrs
@@ -11,11 +11,35 @@ import torch
 from torch import Tensor
 
 
+class Features(NamedTuple):
+    """Features with tensors beside them, such as attention maps: what a backbone or a trunk may give of rows.
+
+    The heads read `values`; the losses of every task that reads them get the extras, in `HeadOutput`.
+    """
+
+    values: Tensor  # [rows, features]
+    extras: Mapping[str, Tensor]  # [rows, ...] by name
+
+    @classmethod
+    def of(cls, found: Tensor | Features) -> Features:
+        """What a backbone or a trunk gave, in this form; a tensor has no extras."""
+        return found if isinstance(found, Features) else cls(found, {})
+
+
 class HeadOutput(NamedTuple):
-    """What a head makes of a batch: its raw output and the features its last layer reads."""
+    """What a head makes of a batch: its raw output and the features its last layer reads.
+
+    The extras are those of the network under it, see `Features`, and what the head's module adds to them.
+    """
 
     values: Tensor  # [rows, ...]: logits, or plain values for regression
     features: Tensor  # [rows, features]
+    extras: Mapping[str, Tensor] = {}  # [rows, ...] by name; not written to
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> HeadOutput:
+        """The same change of every tensor."""
+        extras = {name: change(tensor) for name, tensor in self.extras.items()}
+        return HeadOutput(change(self.values), change(self.features), extras)
 
 
 @attrs.frozen(eq=False)

@@ -81,9 +81,7 @@ def gather_outputs(
     def gather(tensor: Tensor) -> Tensor:
         return merge(list(_Gather.apply(tensor.float(), rows).split(rows)), sizes)
 
-    return {
-        task: HeadOutput(gather(output.values), gather(output.features)) for task, output in outputs.items()
-    }
+    return {task: output.map(gather) for task, output in outputs.items()}
 
 
 def merge(parts: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> Tensor:

@@ -51,8 +51,7 @@ class FeedMetrics:
     def update(self, outputs: Mapping[str, HeadOutput], batch: Batch) -> None:
         """Add a batch."""
         for one in self._live:
-            values, features = outputs[one.task]
-            output = HeadOutput(values.float().to(self.device), features.float().to(self.device))
+            output = outputs[one.task].map(lambda tensor: tensor.float().to(self.device))
             target, mask = batch.targets[one.task], batch.masks[one.task]
             one.metric.update(output, target.to(self.device), mask.to(self.device))
 

@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from .batch import HeadOutput
+from .batch import Features, HeadOutput
 from .config import Model, Windows, plain
 from .errors import ConfigError
 from .plugin import Head, Temporal
@@ -114,6 +114,8 @@ class FeatureTrunk(nn.Module):
 class MultiTaskModel(nn.Module):
     """A trunk that gives features by task, a temporal network on each if there are any, and a head.
 
+    Extras of the trunk, see `Features`, are passed on in the outputs; a temporal network drops them.
+
     Args:
         trunk: called with (inputs, tasks), gives features by task; what `Architecture.build` returns.
         heads: modules from features to `HeadOutput`, by task.
@@ -151,14 +153,24 @@ class MultiTaskModel(nn.Module):
             ValueError: if a temporal network's windows do not add up to the rows.
         """
         wanted = list(self.tasks) if tasks is None else list(tasks)
-        features = self.features(inputs, wanted, windows)
-        return {task: self.heads[f"{task}_head"](features[task]) for task in wanted}
+        features = self._features(inputs, wanted, windows)
+        return {task: self._output(task, features[task]) for task in wanted}
 
     def features(
         self, inputs: Tensor, tasks: Sequence[str], windows: Sequence[int] | None = None
     ) -> dict[str, Tensor]:
         """What the heads read: [rows, features] by task."""
-        features: dict[str, Tensor] = self.trunk(self.preprocess(inputs), list(tasks))
+        return {task: one.values for task, one in self._features(inputs, tasks, windows).items()}
+
+    def _output(self, task: str, features: Features) -> HeadOutput:
+        output: HeadOutput = self.heads[f"{task}_head"](features.values)
+        return output._replace(extras={**features.extras, **output.extras}) if features.extras else output
+
+    def _features(
+        self, inputs: Tensor, tasks: Sequence[str], windows: Sequence[int] | None
+    ) -> dict[str, Features]:
+        found: Mapping[str, Tensor | Features] = self.trunk(self.preprocess(inputs), list(tasks))
+        features = {task: Features.of(one) for task, one in found.items()}
         if self.temporal:
             windows = windows or [len(inputs)]
             if sum(windows) != len(inputs):
@@ -166,7 +178,10 @@ class MultiTaskModel(nn.Module):
                     f"windows must add up to the {len(inputs)} rows of inputs (got {sum(windows)})"
                 )
             frames = Frames(windows, inputs.device)
-            return {task: frames.run(self.temporal[f"{task}_frames"], features[task]) for task in tasks}
+            return {
+                task: Features.of(frames.run(self.temporal[f"{task}_frames"], features[task].values))
+                for task in tasks
+            }
         return features
 
 

@@ -262,7 +262,7 @@ def _weight_of(task: str, weights: float | Mapping[str, float]) -> float:
 
 
 def _cut(output: HeadOutput, rows: slice) -> HeadOutput:
-    return HeadOutput(output.values[rows].float(), output.features[rows].float())
+    return output.map(lambda tensor: tensor[rows].float())
 
 
 def _total(values: Sequence[Tensor]) -> Tensor:

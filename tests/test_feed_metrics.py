@@ -63,7 +63,7 @@ class LiveBits(LiveMetric):
         self.add_state("bits", torch.tensor(0), dist_reduce_fx="max")
 
     def update(self, output: HeadOutput, target: Tensor, mask: Tensor) -> None:
-        bits = min(torch.finfo(tensor.dtype).bits for tensor in output)
+        bits = min(torch.finfo(tensor.dtype).bits for tensor in (output.values, output.features))
         self.bits = self.bits.clamp(min=bits)
 
     def compute(self) -> Tensor:

@@ -11,7 +11,7 @@ from mtl_std.shared import SharedTrunk
 from mtl_std.temporal import GRU, TCN, Transformer
 from torch import nn
 
-from mtl_toolkit import ConfigError, MultiTaskModel, Normalise, config_from, load_config
+from mtl_toolkit import ConfigError, Features, HeadOutput, MultiTaskModel, Normalise, config_from, load_config
 from mtl_toolkit.model import CentreCrop, FeatureTrunk, Frames, build_model, parameter_groups
 
 HEAD = Classification(classes=("a", "b"), hidden=0)
@@ -121,6 +121,56 @@ def model_over_time(kind, *tasks):
 def frames_of(rows, seed=0):
     """Pictures [rows, 3, 2, 2] of random numbers."""
     return torch.randn(rows, 3, 2, 2, generator=torch.Generator().manual_seed(seed))
+
+
+class WithMap(Flat):
+    """Gives a map beside its features."""
+
+    def forward(self, pictures):
+        return Features(super().forward(pictures), {"map": pictures[:, 0]})
+
+
+class OwnExtra(nn.Module):
+    """A head whose module adds to the extras."""
+
+    def forward(self, features):
+        return HeadOutput(features[:, :2], features, {"map": features, "own": -features})
+
+
+def model_with_map(temporal=None):
+    trunk = SharedTrunk(WithMap(), ["a", "b"])
+    heads = {"a": HEAD.build(3), "b": OwnExtra()}
+    return MultiTaskModel(trunk, heads, temporal=temporal).eval()
+
+
+def test_extras_of_a_backbone_reach_the_outputs_of_every_task_and_a_heads_own_come_on_top():
+    pictures = torch.rand(2, 3, 4, 4)
+    outputs = model_with_map()(pictures)
+    torch.testing.assert_close(dict(outputs["a"].extras), {"map": pictures[:, 0]})
+    features = outputs["b"].features
+    torch.testing.assert_close(dict(outputs["b"].extras), {"map": features, "own": -features})
+
+
+def test_features_of_a_model_are_plain_tensors_and_shared_where_the_trunk_shares_them():
+    features = model_with_map().features(torch.rand(2, 3, 4, 4), ["a", "b"])
+    assert isinstance(features["a"], torch.Tensor)
+    assert features["a"] is features["b"]
+
+
+def test_temporal_networks_drop_the_extras_of_the_frames():
+    model = model_with_map({"a": (gru := TEMPORALS["gru"].build(3)), "b": TEMPORALS["gru"].build(3)})
+    model.heads["a_head"] = HEAD.build_last(gru.num_features)
+    outputs = model.eval()(torch.rand(4, 3, 4, 4), windows=[3, 1])
+    assert outputs["a"].extras == {}
+    assert set(outputs["b"].extras) == {"map", "own"}  # both the head's
+
+
+def test_a_model_with_extras_is_exported_with_them():
+    model, pictures = model_with_map(), torch.rand(3, 3, 4, 4)
+    shapes = ({0: torch.export.Dim("rows", min=2, max=64)},)
+    program = torch.export.export(model, (pictures,), dynamic_shapes=shapes)
+    more = torch.rand(5, 3, 4, 4)
+    torch.testing.assert_close(program.module()(more), model(more))
 
 
 @every_temporal

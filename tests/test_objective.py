@@ -294,8 +294,8 @@ def test_the_order_of_the_rows_of_a_stream_does_not_matter():
 def test_the_objective_computes_in_float32_whatever_the_outputs_are():
     step = Step.random((2, 2, 2), [True] * 6, [(True, True)] * 6)
     objective = Objective(HEADS, STREAMS)
-    half = {task: HeadOutput(v.bfloat16(), f.bfloat16()) for task, (v, f) in step.outputs().items()}
-    rounded = {task: HeadOutput(v.float(), f.float()) for task, (v, f) in half.items()}
+    half = {task: output.map(Tensor.bfloat16) for task, output in step.outputs().items()}
+    rounded = {task: output.map(Tensor.float) for task, output in half.items()}
     found, expected = objective(half, step.batch()).total, objective(rounded, step.batch()).total
     assert found.dtype == torch.float32
     assert found.item() == expected.item()

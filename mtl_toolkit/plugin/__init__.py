@@ -8,13 +8,14 @@ from .base import Recipe
 from .data import DataFacts, Dataset, Sampler
 from .network import Architecture, Backbone, Balancer, Temporal
 from .prediction import Detector, Listing, PostProcessor, Predictions, Writer
-from .task import Head, Loss, Metric, TeacherLoss
+from .task import CouplingLoss, Head, Loss, Metric, TeacherLoss
 
 __all__ = [
     "KINDS",
     "Architecture",
     "Backbone",
     "Balancer",
+    "CouplingLoss",
     "DataFacts",
     "Dataset",
     "Detector",

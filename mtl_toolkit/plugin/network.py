@@ -32,6 +32,8 @@ class Backbone(Recipe):
     def build(self, image_size: int, *, weights: bool = True) -> nn.Module:
         """Return a module with `num_features` that maps [n, 3, size, size] to [n, num_features].
 
+        Instead of a plain tensor it may give `Features`: the same, and tensors by name for losses to look at.
+
         `weights=False` leaves pretrained weights out, for a checkpoint that brings its own.
         """
 
@@ -46,7 +48,8 @@ class Architecture(Recipe):
     def build(self, backbone: Callable[[], nn.Module], tasks: Sequence[str]) -> nn.Module:
         """Return a trunk: `trunk(inputs, tasks)` gives features by task, `trunk.num_features` their sizes.
 
-        `backbone()` makes a fresh backbone each time it is called.
+        `backbone()` makes a fresh backbone each time it is called. It may give plain tensors or `Features`,
+        and so may the trunk, for each task; `Features.of` takes both.
         """
 
     def problems(self, tasks: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..batch import HeadOutput, Labels
 
     LiveLoss = Callable[[HeadOutput, Any, Tensor], Tensor]
+    LiveCoupling = Callable[[Mapping[str, HeadOutput], Mapping[str, Any], Mapping[str, Tensor]], Tensor]
 
 
 @attrs.frozen(kw_only=True)
@@ -30,6 +31,18 @@ class Loss(Recipe):
     kind: ClassVar[str] = "loss"
     weight: float = attrs.field(default=1.0, validator=at_least(0), metadata={"doc": "factor on the loss"})
 
+    def fitted(self, head: Head, labels: Labels) -> Loss:
+        """The loss with what it takes from the training labels filled in, such as weights of classes.
+
+        Called before `build` with the labels that a stage trains the task on; by default the loss as it is.
+
+        Args:
+            head: the task.
+            labels: of all samples of the stage's streams, a stream after the other; missing ones included.
+                There may be none, as before the data can be read.
+        """
+        return self
+
     @abc.abstractmethod
     def build(self, head: Head) -> LiveLoss:
         """Return `callable(output, target, mask)`: a plain function, or an `nn.Module` with parameters.
@@ -38,6 +51,9 @@ class Loss(Recipe):
         target. Rows outside the mask hold anything, NaN included, and must change neither the value nor
         the gradient. The result is a scalar, the mean over the valid rows, or one value per unit of the
         head; where nothing is valid it is zero.
+
+        Parameters whose sizes are those of the output may be torch's lazy ones: they get their sizes from a
+        call with two rows, none of them valid, before training.
         """
 
 
@@ -55,6 +71,32 @@ class TeacherLoss(Loss):
     unlabelled_weight: float = attrs.field(
         default=1.0, validator=at_least(0), metadata={"doc": "factor on rows that lack the label"}
     )
+
+
+@attrs.frozen(kw_only=True)
+class CouplingLoss(Loss):
+    """A loss over the outputs of several tasks for the same rows, named in `losses` of a combined task.
+
+    It is taken over all rows of a step, of every stream, labelled or not, in the stages that have a stream
+    of the combined task; there it is a loss of its own, under the combined task's name.
+    """
+
+    def build(self, head: Head) -> LiveLoss:
+        """Not for one task.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(f"{self.name}: couples tasks; name it in the losses of a combined task")
+
+    @abc.abstractmethod
+    def build_joint(self, heads: Mapping[str, Head]) -> LiveCoupling:
+        """Return `callable(outputs, targets, masks)`: a plain function, or an `nn.Module` with parameters.
+
+        `heads` are the members by task, in the combined task's order; the arguments are mappings by task, of
+        what `Loss.build` says. A member that no row is labelled for has a mask that is false throughout. The
+        result is a scalar; what lies outside a mask changes neither it nor its gradient.
+        """
 
 
 @attrs.frozen(kw_only=True)

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..batch import Features
 from ..plugin import Architecture
 from ..seeding import seeded
 from .check import Broken, Check, Rule, checks_of, expect, expect_equal
-from .modules import ModuleTrial, module_rules
+from .modules import ModuleTrial, module_rules, named
 from .recipes import check_recipe
 
 # Names that users give to tasks, and that are attributes of torch's ModuleDict.
@@ -56,7 +57,8 @@ class ArchitectureTrial:
         """The trunk, and how it is called."""
 
         def call(module: nn.Module, pictures: Tensor) -> Mapping[str, Tensor]:
-            return dict(module(pictures, list(tasks)))
+            found = module(pictures, list(tasks)).items()
+            return {name: part for task, one in found for name, part in named(task, one).items()}
 
         return ModuleTrial(lambda: self.recipe.build(SmallBackbone, list(tasks)), self.pictures, call)
 
@@ -71,7 +73,8 @@ def shape(trial: ArchitectureTrial) -> None:
             with torch.no_grad():
                 found = module(trial.pictures(2), list(wanted))
             expect(set(found) == set(wanted), f"gives {sorted(found)} for {sorted(wanted)}")
-            for task, features in found.items():
+            for task, one in found.items():
+                features, _ = Features.of(one)
                 right = features.shape == (2, widths[task]) and features.is_floating_point()
                 expect(
                     right, f"{task}: {features.dtype} {tuple(features.shape)}, num_features {widths[task]}"
@@ -88,8 +91,9 @@ def tasks_asked_for_do_not_matter(trial: ArchitectureTrial) -> None:
     wanted = network.run(module, pictures)
     for tasks in (TASKS[::-1], TASKS[1:], *([task] for task in TASKS)):
         with torch.no_grad():
-            for task, features in module(pictures, list(tasks)).items():
-                expect_equal(features, wanted[task], f"{task} asked for with {list(tasks)} and with all")
+            for task, one in module(pictures, list(tasks)).items():
+                for name, found in named(task, one).items():
+                    expect_equal(found, wanted[name], f"{name} asked for with {list(tasks)} and with all")
 
 
 def every_task_trains_a_backbone(trial: ArchitectureTrial) -> None:
@@ -105,7 +109,7 @@ def every_task_trains_a_backbone(trial: ArchitectureTrial) -> None:
     expect(made, "backbone() was never called")
     for task in TASKS:
         module.zero_grad()
-        total = module(trial.pictures(4), list(TASKS))[task].square().sum()
+        total = Features.of(module(trial.pictures(4), list(TASKS))[task]).values.square().sum()
         if total.requires_grad:
             total.backward()
         gradients = [one.grad for part in made for one in part.parameters() if one.grad is not None]

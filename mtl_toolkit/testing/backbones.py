@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ..batch import Features
 from ..plugin import Backbone
 from ..seeding import seeded
 from .check import Broken, Check, Rule, checks_of, expect, expect_equal
-from .modules import ModuleTrial, module_rules
+from .modules import ModuleTrial, module_rules, named
 from .recipes import check_recipe
 
 
@@ -41,22 +42,29 @@ class BackboneTrial:
         """The network."""
 
         def call(module: nn.Module, pictures: Tensor) -> Mapping[str, Tensor]:
-            return {"features": module(pictures)}
+            return named("features", module(pictures))
 
         return ModuleTrial(lambda: self.recipe.build(self.size), self.pictures, call)
 
 
 def shape(trial: BackboneTrial) -> None:
-    """A module with an int `num_features` maps float [n, 3, size, size] to float [n, num_features]."""
+    """A module with an int `num_features` maps float [n, 3, size, size] to float [n, num_features].
+
+    With tensors beside them for losses to look at, it gives `Features`; these are float [n, ...].
+    """
     module = trial.network().module()
     width = getattr(module, "num_features", None)
     expect(isinstance(width, int) and width > 0, f"num_features is {width!r}")
     for rows in (1, 2, 3):
         with torch.no_grad():
             found = module(trial.pictures(rows))
-        expect(isinstance(found, Tensor), f"gives {type(found).__name__}")
-        expect(found.shape == (rows, width), f"gives {tuple(found.shape)}, with num_features = {width}")
-        expect(found.is_floating_point(), f"gives {found.dtype}")
+        expect(isinstance(found, Tensor | Features), f"gives {type(found).__name__}")
+        values, extras = Features.of(found)
+        expect(values.shape == (rows, width), f"gives {tuple(values.shape)}, with num_features = {width}")
+        expect(values.is_floating_point(), f"gives {values.dtype}")
+        for name, extra in extras.items():
+            right = extra.shape[:1] == (rows,) and extra.is_floating_point()
+            expect(right, f"extra {name!r}: {extra.dtype} {tuple(extra.shape)} for {rows} rows")
 
 
 def statistics(trial: BackboneTrial) -> None:

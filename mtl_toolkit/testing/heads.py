@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, constraints, kl_divergence
 
-from ..batch import HeadOutput, Labels
+from ..batch import Features, HeadOutput, Labels
 from ..errors import ConfigError
 from ..plugin import Head
 from ..seeding import seeded
@@ -20,7 +20,7 @@ from .check import Broken, Check, Rule, checks_of, expect, expect_equal, expect_
 from .examples import FEATURES, Examples, head_output, worst_of
 from .losses import LOSS_RULES, LossTrial
 from .metrics import METRIC_RULES, MetricTrial
-from .modules import ModuleTrial, module_rules
+from .modules import ModuleTrial, module_rules, named
 from .recipes import check_recipe
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class HeadTrial:
 
         def call(module: nn.Module, given: Tensor) -> Mapping[str, Tensor]:
             output = head_output(module(given))
-            return {"values": output.values, "features": output.features}
+            return {"values": output.values, **named("features", Features(output.features, output.extras))}
 
         return ModuleTrial(lambda: self.recipe.build(FEATURES), inputs, call, learns=("values",))
 
@@ -107,7 +107,8 @@ def shape(trial: HeadTrial) -> None:
             with torch.no_grad():
                 output = module(torch.zeros(rows, FEATURES))
             expect(isinstance(output, HeadOutput), f"{build.__name__} gives {type(output).__name__}")
-            for name, part in zip(("values", "features"), output, strict=True):
+            parts = {"values": output.values, **named("features", Features(output.features, output.extras))}
+            for name, part in parts.items():
                 expect(part.is_floating_point(), f"{name} are {part.dtype}")
                 expect(len(part) == rows, f"{name} of {rows} rows have shape {tuple(part.shape)}")
             expect(output.features.ndim == 2, f"features have shape {tuple(output.features.shape)}")

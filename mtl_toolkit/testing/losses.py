@@ -76,7 +76,8 @@ class LossTrial:
         total = value.sum()
         if total.requires_grad:
             total.backward()
-        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in output]
+        leaves = (output.values, output.features)
+        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in leaves]
         return Result(value.detach(), total.detach(), *gradients)
 
     def arguments(self, rows: Rows) -> tuple[Any, Tensor]:

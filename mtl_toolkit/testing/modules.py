@@ -11,6 +11,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from ..batch import Features
 from ..checkpoint import tensors_of
 from ..seeding import seeded
 from .check import Broken, Rule, expect, expect_equal, expect_finite
@@ -200,6 +201,12 @@ def on_a_gpu(trial: ModuleTrial) -> None:
 def _backward(loss: Tensor) -> None:
     expect(loss.requires_grad, "the outputs have none: is something detached, or under no_grad?")
     loss.backward()
+
+
+def named(name: str, found: Tensor | Features) -> dict[str, Tensor]:
+    """Features under a name, and the extras beside them under longer ones."""
+    values, extras = Features.of(found)
+    return {name: values, **{f"{name}: {extra}": tensor for extra, tensor in extras.items()}}
 
 
 class _Outputs(nn.Module):

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import nn
 
-from mtl_toolkit import Backbone
+from mtl_toolkit import Backbone, Features
 from mtl_toolkit.testing import Check, check_backbone
 from tests.mutants import Mutant, broken, maker, of_any_kind
 from tests.mutants.networks import with_parts
@@ -58,6 +58,29 @@ class Whole(Convolution):
         return (100 * super().forward(inputs)).to(torch.int64)
 
 
+class MapsOfOneRow(Convolution):
+    """Gives a map beside the features that has no dimension for the rows."""
+
+    def forward(self, inputs):
+        return Features(super().forward(inputs), {"map": inputs[0, 0]})
+
+
+class WithMaps(Convolution):
+    """Sound: gives a map beside the features."""
+
+    def forward(self, inputs):
+        maps = self.part(self.layer(inputs))
+        return Features(maps.mean((2, 3)), {"map": maps.sigmoid()})
+
+
+class BlindMaps(WithMaps):
+    """The map depends on the other rows."""
+
+    def forward(self, inputs):
+        features, extras = super().forward(inputs)
+        return Features(features, {"map": extras["map"] - extras["map"].mean(0)})
+
+
 class Blind(Convolution):
     def forward(self, inputs):
         return super().forward(torch.ones_like(inputs))
@@ -76,6 +99,14 @@ class Small(Backbone):
 
     def build(self, image_size, *, weights=True):
         return self.layers(self.part())
+
+
+@attrs.frozen(kw_only=True)
+class SmallWithMaps(Small):
+    """The same, with a map beside the features."""
+
+    name: ClassVar[str] = "small-with-maps"
+    layers: ClassVar[type[Convolution]] = WithMaps
 
 
 def normalised(self, image_size, *, weights=True):
@@ -104,6 +135,8 @@ MUTANTS = [
     of_layers("a list of features", Pyramid, "shape"),
     of_layers("a batch of one loses its dimension", Squeezed, "shape"),
     of_layers("whole numbers", Whole, "shape"),
+    of_layers("an extra without a dimension for rows", MapsOfOneRow, "shape", told="extra 'map'"),
+    of_layers("an extra that depends on other rows", BlindMaps, "rows-apart", told="features: map"),
     of_statistics("statistics of grey pictures", 0.5, 0.25, channels=1),
     of_statistics("a mean of 0 to 255", 127.5, 0.25),
     of_statistics("a deviation of 0 to 255", 0.5, 64.0),
@@ -117,4 +150,4 @@ MUTANTS = [
 
 def sound_checks() -> list[Check]:
     """The checks of what the mutants begin with."""
-    return check_backbone(Small())
+    return [*check_backbone(Small()), *check_backbone(SmallWithMaps())]

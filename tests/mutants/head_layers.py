@@ -29,7 +29,7 @@ class Linear(nn.Module):
 
 class Squeezed(Linear):
     def forward(self, features):
-        values, features = super().forward(features)
+        values, features, _ = super().forward(features)
         return HeadOutput(values.squeeze(0), features)
 
 
@@ -40,13 +40,13 @@ class PlainTuple(Linear):
 
 class Decided(Linear):
     def forward(self, features):
-        values, features = super().forward(features)
+        values, features, _ = super().forward(features)
         return HeadOutput(values.argmax(-1), features)
 
 
 class Pictures(Linear):
     def forward(self, features):
-        values, features = super().forward(features)
+        values, features, _ = super().forward(features)
         return HeadOutput(values, features[:, :, None, None])
 
 
@@ -98,13 +98,13 @@ class StateOutsideBuffers(Linear):
 
 class LargeOffset(Linear):
     def forward(self, features):
-        values, features = super().forward(features)
+        values, features, _ = super().forward(features)
         return HeadOutput(values + 300 - 300, features)
 
 
 class CountsWithLen(Linear):
     def forward(self, features):
-        values, features = super().forward(features)
+        values, features, _ = super().forward(features)
         return HeadOutput(values.reshape(len(features), 7), features)
 
 

@@ -30,7 +30,7 @@ def compute(metric: Metric, head: Head, values: Tensor, target: Tensor) -> dict[
 
 @pytest.mark.parametrize(("head", "shape"), HEADS)
 def test_heads_have_the_layers_and_outputs_of_the_method(head, shape):
-    values, features = head.build(2048).eval()(torch.randn(1, 2048))
+    values, features, _ = head.build(2048).eval()(torch.randn(1, 2048))
     assert values.shape == (1, *shape)
     assert features.shape == (1, 128)
     assert head.distribution(values, 1.5).batch_shape == (1, len(head.units))

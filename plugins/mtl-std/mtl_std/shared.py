@@ -8,7 +8,7 @@ from typing import ClassVar
 import attrs
 from torch import Tensor, nn
 
-from mtl_toolkit import Architecture, hookimpl
+from mtl_toolkit import Architecture, Features, hookimpl
 
 
 @attrs.frozen(kw_only=True)
@@ -23,14 +23,14 @@ class Shared(Architecture):
 
 
 class SharedTrunk(nn.Module):
-    """Gives every task the same features [rows, num_features]."""
+    """Gives every task the same features [rows, num_features], with their extras if there are any."""
 
     def __init__(self, backbone: nn.Module, tasks: Sequence[str]) -> None:
         super().__init__()
         self.backbone = backbone
         self.num_features: Mapping[str, int] = dict.fromkeys(tasks, int(backbone.num_features))  # type: ignore[arg-type]
 
-    def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
+    def forward(self, inputs: Tensor, tasks: Sequence[str]) -> dict[str, Tensor | Features]:
         """Run the backbone once."""
         return dict.fromkeys(tasks, self.backbone(inputs))
 

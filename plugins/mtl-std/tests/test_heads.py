@@ -37,7 +37,7 @@ def labels(values: object, valid: object = True, dtype: type = np.float32) -> La
 def test_a_head_gives_values_of_its_shape_and_the_features_under_its_last_layer(head, shape):
     module = head.build(FEATURES)
     for rows, training in ((4, True), (1, False)):
-        values, features = module.train(training)(torch.randn(rows, FEATURES))
+        values, features, _ = module.train(training)(torch.randn(rows, FEATURES))
         assert values.shape == (rows, *shape)
         assert features.shape == (rows, 128)
     torch.testing.assert_close(module.last(features).reshape(1, *shape), values)
@@ -54,7 +54,7 @@ def test_the_layers_are_norm_linear_relu_norm_dropout_linear():
 def test_a_head_without_a_hidden_layer_is_one_linear_layer_on_the_features():
     module = Regression(hidden=0, dropout=0.0).build(FEATURES)
     inputs = torch.randn(1, FEATURES)
-    values, features = module.train()(inputs)
+    values, features, _ = module.train()(inputs)
     assert torch.equal(features, inputs)
     torch.testing.assert_close(values, module.last(inputs))
     assert sum(parameter.numel() for parameter in module.parameters()) == FEATURES + 1
