@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -100,18 +100,32 @@ def load_weights(path: Path, module: nn.Module, file: str = MODEL, prefix: str =
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
-        problem = _first_misfit(module.state_dict(), tensors) or " ".join(str(error).split())
+        shapes = ({name: tuple(t.shape) for name, t in one.items()} for one in (module.state_dict(), tensors))
+        problem = first_misfit(*shapes) or " ".join(str(error).split())
         raise RunError(f"{path / file}: does not fit the network: {problem}") from error
 
 
-def _first_misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
-    """The first difference of two states, and how many more there are; None if there is none."""
+def stored_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in a file, by name; the tensors are not read.
+
+    Raises:
+        RunError: if the file is damaged or missing.
+    """
+    try:
+        with safe_open(file, "pt") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{file}: cannot be loaded: {error}") from error
+
+
+def first_misfit(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str | None:
+    """The first difference of two states' shapes, and how many more there are; None if there is none."""
     missing = [f"tensor {name!r} is missing" for name in wanted if name not in found]
     surplus = [f"tensor {name!r} has no place" for name in found if name not in wanted]
     wrong = [
-        f"tensor {name!r} must have shape {tuple(tensor.shape)} (got {tuple(found[name].shape)})"
-        for name, tensor in wanted.items()
-        if name in found and found[name].shape != tensor.shape
+        f"tensor {name!r} must have shape {shape} (got {found[name]})"
+        for name, shape in wanted.items()
+        if name in found and found[name] != shape
     ]
     problems = [*wrong, *missing, *surplus]
     more = f", and {len(problems) - 1:,} more such" if len(problems) > 1 else ""

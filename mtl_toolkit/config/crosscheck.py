@@ -55,6 +55,9 @@ def _features(config: Config, stage: Stage, earlier: Sequence[AnyStage], base: P
         yield ("windows",), "are for a temporal network, but the stage names none"
     if stage.features is None:
         return
+    for key in ("architecture", "backbone"):
+        if getattr(stage, key) is not None:
+            yield (key,), "has no effect, since the stage works on features"
     yield from _reference(("features",), stage.features, earlier, base, kind="extract")
     extracts = {other.name: other.datasets for other in earlier if isinstance(other, ExtractStage)}
     extracted = extracts.get(stage.features, ())

@@ -12,6 +12,11 @@ from ..errors import RunError, UserError, suggestion
 from ..model import describe
 from .data import stage_heads
 from .load import NETWORK, find_checkpoint
+from .network import placing_problems
+from .same_network import other_network
+
+# What networks that see the same pictures must agree in; each normalises them for itself.
+INPUTS = ("image_size", "read_size", "channels", "resize")
 
 
 def misfit_networks(config: Config, stage: AnyStage) -> Iterator[str]:
@@ -41,12 +46,9 @@ def description(config: Config, stage: Stage) -> dict[str, Any]:
     theirs = None
     if stage.features is not None:
         theirs = _network_of_features(config, stage.features)
-    found = describe(
-        stage_model(config, stage),
-        stage_heads(config, stage),
-        temporal=stage.temporal,
-        windows=stage.windows,
-    )
+    model, heads = stage_model(config, stage), stage_heads(config, stage)
+    with placing_problems(stage):
+        found = describe(model, heads, temporal=stage.temporal, windows=stage.windows)
     inputs = "pictures" if stage.features is None else "features"
     return found | {"inputs": inputs} | ({} if theirs is None else {"preprocessing": theirs["preprocessing"]})
 
@@ -110,9 +112,12 @@ def _misfit(
     except UserError as error:
         told = reference in earlier
         return [] if told else [f"stages.{stage.name}.{key}: {problem}" for problem in error.problems]
-    lines = list(misfits(who, theirs, ours, tasks))
+    alike = INPUTS if key == "teacher" else tuple(ours["preprocessing"])
+    lines = list(misfits(who, theirs, ours, tasks, alike))
     if key == "start_from":
         lines += _unfit_start(who, theirs, ours)
+        if not lines:
+            lines += other_network(who, config, stage, earlier.get(reference), theirs=theirs, ours=ours)
     elif reference in earlier:
         lines += _other_features(config, who, earlier[reference], stage)
     return [f"stages.{stage.name}: {line}" for line in lines]
@@ -137,7 +142,11 @@ def _other_features(config: Config, who: str, teacher: Stage, stage: Stage) -> I
 
 
 def misfits(
-    who: str, theirs: Mapping[str, Any], ours: Mapping[str, Any], tasks: Sequence[str]
+    who: str,
+    theirs: Mapping[str, Any],
+    ours: Mapping[str, Any],
+    tasks: Sequence[str],
+    alike: Sequence[str] = INPUTS,
 ) -> Iterator[str]:
     """In what a network that teaches or starts a stage means something else: tasks, classes, preprocessing.
 
@@ -146,6 +155,7 @@ def misfits(
         theirs: what its checkpoint says of it, as `model.describe` has it.
         ours: the same of the stage.
         tasks: those that it must have.
+        alike: what of their preprocessing must be the same.
     """
     for task in tasks:
         if task not in ours["tasks"]:
@@ -166,6 +176,6 @@ def misfits(
     known, wanted = theirs["preprocessing"], ours["preprocessing"]
     yield from (
         f"{who}: preprocessing {key} is {known.get(key)!r}, the stage's {wanted[key]!r}"
-        for key in wanted
+        for key in alike
         if known.get(key) != wanted[key]
     )

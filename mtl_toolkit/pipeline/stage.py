@@ -22,6 +22,7 @@ from .job import StageJob
 from .lifecycle import telling_stops
 from .load import TrainedStage, find_checkpoint, same_network
 from .loading import loader_workers, pins_memory
+from .network import placing_problems
 from .recorder import Recorder
 from .teacher import Teachers, load_teachers
 
@@ -98,7 +99,7 @@ def initial_model(job: StageJob, layout: FeatureLayout | None) -> MultiTaskModel
     config, stage = job.loaded.config, job.training
     heads = stage_heads(config, stage)
     columns = None if layout is None else layout.columns()
-    with seeded(derive_seed(config.seed, stage.name, "initial weights")):
+    with seeded(derive_seed(config.seed, stage.name, "initial weights")), placing_problems(stage):
         model = build_model(
             stage_model(config, stage),
             heads,

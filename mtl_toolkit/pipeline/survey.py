@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from ..config import Config, ExtractStage, Feed, Stage, Stream, own_tasks, stage_model
+from ..config import Config, ExtractStage, Feed, Stage, Stream, own_tasks
 from ..data import FeedSummary, Overlap, epoch_steps, find_overlap, summarise
 from ..errors import DataError, UserError
 from ..samples import Samples
@@ -15,6 +15,7 @@ from ..seeding import seeded
 from ..trainer import option_problems
 from .data import DataSource, check_picture, loss_names, stage_heads
 from .misfits import has_features, misfit_networks
+from .network import network_problems
 from .trackers import tracker_problems
 
 
@@ -146,26 +147,6 @@ def _unfit_sampler(source: DataSource, stage: Stage, feed: Feed) -> list[str]:
     except UserError as error:
         return [f"stages.{stage.name}: stream {feed.title!r}: {problem}" for problem in error.problems]
     return []
-
-
-def network_problems(config: Config) -> Iterator[str]:
-    """Backbones that cannot be built, and architectures that do not fit a stage's tasks."""
-    yield from (placed("model.backbone", problem) for problem in config.model.backbone.problems())
-    for stage in config.trainings:
-        if stage.backbone is not None:
-            where = f"stages.{stage.name}.backbone"
-            yield from (placed(where, problem) for problem in stage.backbone.problems())
-        if stage.features is None:
-            where = "model" if stage.architecture is None else f"stages.{stage.name}"
-            problems = stage_model(config, stage).architecture.problems(list(stage_heads(config, stage)))
-            yield from (f"{where}.architecture: {problem}" for problem in problems)
-
-
-def placed(where: str, problem: str) -> str:
-    """A backbone's problem with the table that it stands in: backbones take theirs for the model's."""
-    if problem.startswith(("model.backbone.", "model.backbone:")):
-        return where + problem.removeprefix("model.backbone")
-    return f"{where}: {problem}"
 
 
 def misfit_parts(config: Config) -> Iterator[str]:
