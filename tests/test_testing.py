@@ -21,7 +21,7 @@ from mtl_std.timm_backbone import Timm
 from torch import nn
 from torch.distributions import Categorical, Independent
 
-from mtl_toolkit import HeadOutput, Labels, Loss, Registry, Temporal
+from mtl_toolkit import Head, HeadOutput, Labels, Loss, Registry, Temporal
 from mtl_toolkit.testing import (
     Check,
     ConformanceError,
@@ -242,6 +242,13 @@ class Levels(Classification):
 
     def decide(self, predictions):
         return (predictions > 0.5).sum(-1)
+
+    def average(self, values, weights):
+        shares = weights.log()[:, None, None]
+        there, missing = ((F.logsigmoid(sign * values) + shares).logsumexp(0) for sign in (1, -1))
+        return there - missing
+
+    vote = Head.vote
 
     def distribution(self, values, temperature=1.0):
         above = (values.float() / temperature).sigmoid().cummin(-1).values

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..validators import at_least
 from .base import Recipe
+from .mixing import mixture
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -240,6 +241,47 @@ class Head(Recipe):
     def decide(self, predictions: np.ndarray) -> np.ndarray:
         """Turn predictions [rows, columns] into what `estimate` would say: class ids, or values per unit."""
         return predictions
+
+    def average(self, values: Tensor, weights: Tensor) -> Tensor:
+        """The raw output whose predictions are the weighted mean of those of several networks.
+
+        By default the mixture of the predictive distributions, if these are categorical or Bernoulli and the
+        raw outputs are their logits; else the weighted mean of the raw outputs. Override it where predictions
+        are another function of the raw output, as the exponential of it.
+
+        Args:
+            values: raw outputs, [members, rows, ...].
+            weights: [members], not negative, adding up to 1.
+
+        Returns:
+            float32 [rows, ...].
+        """
+        return mixture(self, values, weights)
+
+    def vote(self, values: Tensor, weights: Tensor) -> Tensor:
+        """The raw output that decides as most of several networks do, each deciding for itself.
+
+        Its predictions tell the shares of the votes. A tie goes to the decision that is more probable in the
+        mean. Arguments and result as of `average`.
+
+        Raises:
+            ConfigError: if there is nothing to count, as by default.
+        """
+        raise ConfigError(
+            f"head {self.name!r}: has no decisions whose majority could be taken; "
+            'combine its outputs by "mean" or "weighted"'
+        )
+
+    def tuned(self, predictions: np.ndarray, labels: Labels) -> Head:
+        """The same head with its decisions (thresholds) fitted to predictions whose labels are known.
+
+        By default the head as it is: nothing can be fitted.
+
+        Args:
+            predictions: float32 [rows, columns], as `predictions` gives them; NaN in rows without one.
+            labels: of the same rows.
+        """
+        return self
 
     @abc.abstractmethod
     def default_losses(self) -> tuple[Loss, ...]:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, constraints, kl_divergence
+from torch.distributions import Distribution, constraints, kl_divergence
 
 from ..batch import Features, HeadOutput, Labels
 from ..errors import ConfigError
 from ..plugin import Head
 from ..seeding import seeded
 from .check import Broken, Check, Rule, checks_of, expect, expect_equal, expect_finite, name_of, runnable
-from .examples import FEATURES, Examples, head_output, worst_of
+from .examples import FEATURES, worst_of
+from .head_ensembles import ENSEMBLE_RULES
+from .head_trial import INTERVAL, HeadTrial, parameters_of, support_of
 from .losses import LOSS_RULES, LossTrial
 from .metrics import METRIC_RULES, MetricTrial
-from .modules import ModuleTrial, module_rules, named
+from .modules import module_rules, named
 from .recipes import check_recipe
 
 T = TypeVar("T")
-INTERVAL: Any = type(constraints.integer_interval(0, 1))  # torch has no public name for it
 
 
 def check_head(recipe: Head, *, labels: Labels | None = None) -> list[Check]:
@@ -42,38 +40,6 @@ def check_head(recipe: Head, *, labels: Labels | None = None) -> list[Check]:
         return common
     layers = checks_of(recipe, trial.layers(), module_rules(inputs_learn=True), "network")
     return [*common, *checks_of(recipe, trial, HEAD_RULES), *layers]
-
-
-class HeadTrial:
-    """A head, and rows to try it on."""
-
-    def __init__(self, recipe: Head, labels: Labels | None = None) -> None:
-        self.recipe = recipe
-        self.examples = Examples(recipe, labels)
-        self.given = labels
-
-    def layers(self) -> ModuleTrial:
-        """Its layers."""
-
-        def inputs(rows: int) -> Tensor:
-            return torch.randn(rows, FEATURES, generator=torch.Generator().manual_seed(rows))
-
-        def call(module: nn.Module, given: Tensor) -> Mapping[str, Tensor]:
-            output = head_output(module(given))
-            return {"values": output.values, **named("features", Features(output.features, output.extras))}
-
-        return ModuleTrial(lambda: self.recipe.build(FEATURES), inputs, call, learns=("values",))
-
-    def values(self, rows: int, scale: float = 1.0, seed: int = 0) -> Tensor:
-        """Random outputs."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn(rows, *self.examples.shape(), generator=generator) * scale
-
-    @cached_property
-    def labels(self) -> Labels:
-        """Labels of twelve samples, some of which are missing."""
-        rows = self.examples.some_missing(12)
-        return Labels(rows.target.numpy(), rows.mask.numpy())
 
 
 def facts(trial: HeadTrial) -> None:
@@ -166,7 +132,7 @@ def estimate_in_range(trial: HeadTrial) -> None:
         expect(
             tuple(estimate.shape) in shapes, f"of shape {tuple(estimate.shape)}, which is none of {shapes}"
         )
-        support = _support(head.distribution(values))
+        support = support_of(head.distribution(values))
         if scale > 1 and support in (constraints.real, None):
             continue  # an unbounded scale: nothing says how far is too far
         expect_finite([estimate], "the estimate")
@@ -181,7 +147,7 @@ def estimate_is_pure(trial: HeadTrial) -> None:
     """`estimate`, `predictions` and `distribution` look at one row at a time, and write into nothing."""
     head, values = trial.recipe, trial.values(5)
     before = values.clone()
-    for say in (head.estimate, head.predictions, lambda given: _parameters(head.distribution(given))):
+    for say in (head.estimate, head.predictions, lambda given: parameters_of(head.distribution(given))):
         whole = say(values)
         expect_equal(say(values[3:4])[0], whole[3], "what is said of a row alone and among others")
         expect(torch.equal(values, before), "the outputs are written into")
@@ -218,7 +184,7 @@ def distribution_is_valid(trial: HeadTrial) -> None:
             found.batch_shape == (7, units),
             f"its batch shape is {tuple(found.batch_shape)}, of {units} units",
         )
-        expect_finite([_parameters(found)], "its parameters")
+        expect_finite([parameters_of(found)], "its parameters")
         if scale == 1.0:
             itself = kl_divergence(found, head.distribution(values))
             expect_equal(itself, torch.zeros(7, units), "KL to itself")
@@ -301,6 +267,7 @@ HEAD_RULES: tuple[Rule[HeadTrial], ...] = (
     checks_labels,
     strata,
     tells_of_labels,
+    *ENSEMBLE_RULES,
 )
 
 
@@ -312,30 +279,11 @@ def _try_all(what: str, trial: T, rules: tuple[Rule[T], ...]) -> None:
             raise Broken(f"{what}, {name_of(rule)}: {found}") from None
 
 
-def _parameters(distribution: Distribution) -> Tensor:
-    """All parameters of a distribution, one row after the other: [rows, ...]."""
-    while isinstance(distribution, Independent):
-        distribution = distribution.base_dist
-    found = []
-    for name in distribution.arg_constraints:
-        value = getattr(distribution, name, None)
-        if isinstance(value, Tensor) and value.ndim:
-            found.append(value.reshape(len(value), -1).float())
-    return torch.cat(found, 1)
-
-
-def _support(distribution: Distribution) -> object:
-    try:
-        return distribution.support
-    except NotImplementedError:
-        return None
-
-
 def _wrong_labels(trial: HeadTrial, labels: Labels) -> list[float]:
     """NaN; of ids of classes, the first outside on both sides."""
     kind = labels.values.dtype.kind
     unknown = [np.nan] if kind == "f" else []
-    support = _support(trial.recipe.distribution(trial.values(2)))
+    support = support_of(trial.recipe.distribution(trial.values(2)))
     if trial.recipe.target_shape or not isinstance(support, INTERVAL):
         return unknown
     beyond = int(torch.as_tensor(support.upper_bound).max()) + 1

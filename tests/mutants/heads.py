@@ -19,6 +19,7 @@ from torch.distributions import Categorical
 from mtl_toolkit import Head, Labels
 from mtl_toolkit.testing import Check, check_head
 from tests.mutants import Mutant, broken, of_any_kind
+from tests.mutants.head_ensembles import ENSEMBLES
 from tests.mutants.head_layers import LAYERS, Layered, of_head
 
 
@@ -247,7 +248,7 @@ LABELS = [
     ),
 ]
 
-MUTANTS = [*of_any_kind(check_head, Expression), *LAYERS, *FACTS, *OUTPUTS, *LABELS]
+MUTANTS = [*of_any_kind(check_head, Expression), *LAYERS, *FACTS, *OUTPUTS, *LABELS, *ENSEMBLES]
 
 
 def sound_checks() -> list[Check]:

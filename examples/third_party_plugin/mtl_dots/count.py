@@ -50,6 +50,10 @@ class Count(Head):
         """The rate: float [rows, 1]."""
         return values.exp()
 
+    def average(self, values: Tensor, weights: Tensor) -> Tensor:
+        """The logarithm of the mean rate, for ensembles; the mean of the logarithms would be another."""
+        return (values.float() + weights.log()[:, None, None]).logsumexp(0)
+
     def distribution(self, values: Tensor, temperature: float = 1.0) -> Poisson:
         """For distillation; batch shape [rows, 1]."""
         return Poisson((values.float() / temperature).exp(), validate_args=False)

@@ -39,3 +39,9 @@ def test_strata_are_the_counts() -> None:
 def test_the_estimate_is_the_mean_of_the_distribution() -> None:
     values = torch.tensor([[-2.0], [0.0], [1.5]])
     assert torch.allclose(Count().estimate(values), Count().distribution(values).mean)
+
+
+def test_the_average_is_the_mean_of_the_rates() -> None:
+    values = torch.tensor([[[0.0]], [[2.0]]])
+    average = Count().average(values, torch.tensor([0.25, 0.75]))
+    assert Count().estimate(average).item() == pytest.approx(0.25 + 0.75 * np.exp(2.0))

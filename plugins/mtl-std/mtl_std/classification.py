@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import attrs
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical
 
@@ -16,6 +17,7 @@ from mtl_toolkit.validators import not_empty, unique
 from .layers import HeadLayers, LayeredHead
 from .losses import CrossEntropy
 from .metrics import Accuracy, MacroF1
+from .votes import LEAST, TIE, decided, weighted_mean
 
 
 @attrs.frozen(kw_only=True)
@@ -111,6 +113,16 @@ class Classification(LayeredHead):
     def decide(self, predictions: np.ndarray) -> np.ndarray:
         """The most probable class: int64 [rows]."""
         return np.asarray(predictions.argmax(-1))
+
+    def vote(self, values: Tensor, weights: Tensor) -> Tensor:
+        """Logarithms of the classes' shares of the votes; of a tie, the more probable in the mean wins."""
+        votes = F.one_hot(values.argmax(-1), len(self.classes)).float()
+        shares = weighted_mean(votes, weights)
+        leads = shares > shares.amax(-1, keepdim=True) - TIE
+        probable = weighted_mean(self.predictions(values), weights)
+        winner = probable.masked_fill(~leads, -1.0).argmax(-1)
+        shares = decided(shares, F.one_hot(winner, len(self.classes)).float())
+        return shares.clamp(min=LEAST).log()
 
     def distribution(self, values: Tensor, temperature: float = 1.0) -> Categorical:
         """Categorical with batch shape [rows, 1]."""

@@ -7,15 +7,22 @@ from typing import Any, ClassVar
 
 import attrs
 import numpy as np
+import torch
 from torch import Tensor
 from torch.distributions import Bernoulli
 
 from mtl_toolkit import Head, Labels, Loss, Metric, hookimpl
-from mtl_toolkit.validators import between, not_empty, unique
+from mtl_toolkit.validators import Rule, not_empty, unique
 
 from .layers import HeadLayers, LayeredHead
 from .losses import BinaryCrossEntropy
 from .metrics import UnitF1
+from .thresholds import best_threshold
+from .votes import LEAST, TIE, decided, weighted_mean
+
+
+def _between_0_and_1(value: float | tuple[float, ...]) -> bool:
+    return all(0 <= one <= 1 for one in (value if isinstance(value, tuple) else (value,)))
 
 
 @attrs.frozen(kw_only=True)
@@ -27,10 +34,22 @@ class MultiLabel(LayeredHead):
     names: tuple[str, ...] = attrs.field(
         validator=[not_empty(), unique()], metadata={"doc": "names of the units, in order"}
     )
-    threshold: float = attrs.field(
-        default=0.5, validator=between(0, 1), metadata={"doc": "probability above which a unit is there"}
+    threshold: float | tuple[float, ...] = attrs.field(
+        default=0.5,
+        validator=Rule("must be between 0 and 1", _between_0_and_1),
+        metadata={"doc": "probability above which a unit is there; one for all units, or one for each"},
     )
     label: str = attrs.field(default="labels", metadata={"doc": "the name datasets give to this label"})
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.threshold, tuple) and len(self.threshold) != len(self.names):
+            rule = f"threshold must be one number, or one for each of the {len(self.names)} units"
+            raise ValueError(f"{rule} (got {len(self.threshold)})")
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The threshold of each unit."""
+        return self.threshold if isinstance(self.threshold, tuple) else (self.threshold,) * len(self.names)
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -84,16 +103,43 @@ class MultiLabel(LayeredHead):
         return HeadLayers(features, (len(self.names),), hidden=0, dropout=0.0)
 
     def estimate(self, values: Tensor) -> Tensor:
-        """1 where the probability is above the threshold: float [rows, units]."""
-        return (values.float().sigmoid() > self.threshold).float()
+        """1 where the probability is above the unit's threshold: float [rows, units]."""
+        return (values.float().sigmoid() > self._thresholds(values)).float()
 
     def predictions(self, values: Tensor) -> Tensor:
         """The units' probabilities: [rows, units]."""
         return values.float().sigmoid()
 
     def decide(self, predictions: np.ndarray) -> np.ndarray:
-        """1 where the probability is above the threshold: float32 [rows, units]."""
-        return (predictions > self.threshold).astype(np.float32)
+        """1 where the probability is above the unit's threshold: float32 [rows, units]."""
+        return (predictions > np.array(self.threshold, np.float32)).astype(np.float32)
+
+    def vote(self, values: Tensor, weights: Tensor) -> Tensor:
+        """Logits of the votes for each unit; a tie goes by the mean probability.
+
+        The probability is the share of the votes where the threshold is 0.5; with another threshold, half of
+        the votes lies there.
+        """
+        threshold = self._thresholds(values)
+        shares = weighted_mean(self.estimate(values), weights)
+        probable = weighted_mean(self.predictions(values), weights) > threshold
+        there = torch.where((shares - 0.5).abs() < TIE, probable, shares > 0.5)
+        shares = decided(shares, there.float())
+        above = threshold + (2 * shares - 1) * (1 - threshold)
+        return torch.where(there, above, 2 * shares * threshold).logit(LEAST)
+
+    def tuned(self, predictions: np.ndarray, labels: Labels) -> MultiLabel:
+        """With the threshold of each unit that has the best F1, see `best_threshold`."""
+        known = labels.valid & ~np.isnan(predictions)
+        found = [
+            best_threshold(predictions[rows, unit], labels.values[rows, unit] == 1, present)
+            for unit, (rows, present) in enumerate(zip(known.T, self.thresholds, strict=True))
+        ]
+        return attrs.evolve(self, threshold=tuple(found))
+
+    def _thresholds(self, values: Tensor) -> Tensor:
+        """Broadcast over rows; numbers are compared in float32, as predictions are."""
+        return torch.tensor(self.threshold, dtype=torch.float32, device=values.device)
 
     def distribution(self, values: Tensor, temperature: float = 1.0) -> Bernoulli:
         """Bernoulli with batch shape [rows, units]."""
