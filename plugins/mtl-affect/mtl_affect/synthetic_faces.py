@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_toolkit import DataError, DataFacts, Dataset, Head, Labels, Samples, hookimpl, suggestion
+from mtl_toolkit import DataFacts, Dataset, Labels, Samples, hookimpl, suggestion
 from mtl_toolkit.validators import at_least, between, unique
 
-from .faces import ACTION_UNITS, EXPRESSIONS, STYLES, labels, render, sample
-from .faces import Labels as FaceLabels
+from .faces import EXPRESSIONS, STYLES, labels, render, sample
 from .faces.hashing import Draws
 from .faces.identity import TRAITS, trait
-
-Kind = Literal["expression", "valence-arousal", "action-units"]
-AXES = ("valence", "arousal")
+from .synthetic_labels import AFFECT, Kind, head_labels, shown_kinds
 
 
 @attrs.frozen(kw_only=True)
 class SyntheticFaces(Dataset):
     """Rendered faces with expression, valence-arousal and action units; a function of seed and index.
 
-    A task gets its labels by the kind of its head (`expression`, `valence-arousal`, `action-units`), and
-    classes and units are matched by name.
+    A task gets its labels by the kind of its head, and classes, axes and units are matched by name. A face
+    of a class that the head lacks has no label. `appearance` and `identity` are shown where `labels` asks
+    for them; a person's number counts from 0 under each seed, so people of two seeds are not the same.
     """
 
     name: ClassVar[str] = "synthetic-faces"
@@ -39,9 +37,7 @@ class SyntheticFaces(Dataset):
     )
     style: str = attrs.field(default="wild", metadata={"doc": f"how the pictures look: {', '.join(STYLES)}"})
     labels: tuple[Kind, ...] = attrs.field(
-        default=("expression", "valence-arousal", "action-units"),
-        validator=unique(),
-        metadata={"doc": "kinds of label that every face shows"},
+        default=AFFECT, validator=unique(), metadata={"doc": "kinds of label that every face shows"}
     )
     extra_labels: tuple[Kind, ...] = attrs.field(
         default=(),
@@ -87,7 +83,7 @@ class FaceSamples(Samples):
         self._identities = drawn.identity_id
         extra = Draws(recipe.seed, "labels", indices).chance("extra", recipe.extra_share)
         shown = shown_kinds(recipe.labels, recipe.extra_labels, extra)
-        self._labels = head_labels(recipe.name, facts.tasks, drawn, shown)
+        self._labels = head_labels(recipe.name, recipe.seed, facts.tasks, drawn, shown)
 
     def __len__(self) -> int:
         return self._recipe.samples
@@ -140,43 +136,6 @@ def people(seed: int, identities: np.ndarray) -> np.ndarray:
     return np.char.add(f"seed {seed} person ", identities.astype(np.str_)).astype(np.bytes_)
 
 
-def shown_kinds(
-    labels: Sequence[Kind], extra_labels: Sequence[Kind], extra: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Which samples show which kind of label: bool [n] each; `extra` are those that show the extra ones."""
-    nothing, everything = np.zeros(len(extra), np.bool_), np.ones(len(extra), np.bool_)
-    kinds = ("expression", "valence-arousal", "action-units")
-    return {
-        kind: everything if kind in labels else extra if kind in extra_labels else nothing for kind in kinds
-    }
-
-
-def head_labels(
-    dataset: str, tasks: Mapping[str, Head], drawn: FaceLabels, shown: Mapping[str, np.ndarray]
-) -> dict[str, Labels]:
-    """The labels of each task whose head wants a kind that some samples show.
-
-    Raises:
-        DataError: if a head has a unit that faces lack; the message names the dataset.
-    """
-    tables = {
-        "valence-arousal": (AXES, drawn.valence_arousal),
-        "action-units": (ACTION_UNITS, drawn.au_labels.astype(np.float32)),
-    }
-    found: dict[str, Labels] = {}
-    for task, head in tasks.items():
-        seen = shown.get(head.label)
-        if seen is None or not seen.any():
-            continue
-        if head.label == "expression":
-            found[task] = _expressions(head, drawn.expression, seen)
-        else:
-            names, values = tables[head.label]
-            _check_units(dataset, task, head, names)
-            found[task] = _columns(head, names, values, seen)
-    return found
-
-
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Drawing is many small operations: threads gain little, and lose much where cores are busy."""
@@ -186,30 +145,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _expressions(head: Head, drawn: np.ndarray, shown: np.ndarray) -> Labels:
-    """Class ids of the head's own classes, matched by name; a class that it lacks is missing."""
-    classes = head.meaning()["classes"]
-    to_head = np.array([classes.index(name) if name in classes else -1 for name in EXPRESSIONS])
-    ids = to_head[drawn]
-    valid = shown & (ids >= 0)
-    if head.target_shape == ():
-        return Labels(np.where(valid, ids, 0).astype(head.target_dtype), valid)
-    shares = np.eye(len(classes), dtype=head.target_dtype)[np.where(valid, ids, 0)]
-    return Labels(shares, np.repeat(valid[:, None], len(classes), axis=1))
-
-
-def _check_units(dataset: str, task: str, head: Head, names: Sequence[str]) -> None:
-    for unit in head.units:
-        if unit not in names:
-            raise DataError(f"{dataset} has no {unit!r} for task {task!r}{suggestion(unit, names)}")
-
-
-def _columns(head: Head, names: Sequence[str], drawn: np.ndarray, shown: np.ndarray) -> Labels:
-    """The columns that the head's units name."""
-    values = drawn[:, [names.index(unit) for unit in head.units]]
-    return Labels(np.ascontiguousarray(values), np.repeat(shown[:, None], len(head.units), axis=1))
 
 
 @hookimpl

@@ -17,7 +17,8 @@ from .faces.hashing import Draws
 from .faces.identity import TRAITS, trait
 from .faces.trajectory import video_labels
 from .faces.videos import face_found, sample_video_frames, video_lengths
-from .synthetic_faces import Kind, check_look, head_labels, one_thread, people, shown_kinds
+from .synthetic_faces import check_look, one_thread, people
+from .synthetic_labels import AFFECT, Kind, head_labels, shown_kinds
 
 MOST_FRAMES = 1_000_000
 
@@ -29,8 +30,9 @@ class SyntheticVideos(Dataset):
     Each video shows a person whose expression changes smoothly, which is what the labels follow. Single
     frames stray from it: half-shown expressions, speech, blinks, noise, blur, things in front of the face.
 
-    A task gets its labels by the kind of its head (`expression`, `valence-arousal`, `action-units`), and
-    classes and units are matched by name.
+    A task gets its labels by the kind of its head, and classes, axes and units are matched by name. A frame
+    of a class that the head lacks has no label. `appearance` and `identity` are shown where `labels` asks
+    for them; a person's number is that of the video under each seed.
     """
 
     name: ClassVar[str] = "synthetic-videos"
@@ -62,9 +64,7 @@ class SyntheticVideos(Dataset):
         default=1, validator=at_least(1), metadata={"doc": "keep one frame in so many, by number"}
     )
     labels: tuple[Kind, ...] = attrs.field(
-        default=("expression", "valence-arousal", "action-units"),
-        validator=unique(),
-        metadata={"doc": "kinds of label that every video shows"},
+        default=AFFECT, validator=unique(), metadata={"doc": "kinds of label that every video shows"}
     )
     extra_labels: tuple[Kind, ...] = attrs.field(
         default=(),
@@ -116,7 +116,7 @@ class VideoSamples(Samples):
         )
         extra = Draws(recipe.seed, "video labels", self._videos).chance("extra", recipe.extra_share)
         shown = shown_kinds(recipe.labels, recipe.extra_labels, extra)
-        self._labels = head_labels(recipe.name, facts.tasks, drawn, shown)
+        self._labels = head_labels(recipe.name, recipe.seed, facts.tasks, drawn, shown)
 
     def __len__(self) -> int:
         return len(self._videos)

@@ -5,6 +5,7 @@
 """
 
 from mtl_affect.faces.affect import ACTION_UNITS, EXPRESSIONS, sample_aus, valence_arousal
+from mtl_affect.faces.appearance import APPEARANCE, appearance
 from mtl_affect.faces.drawing import render
 from mtl_affect.faces.frame import sample_frame
 from mtl_affect.faces.identity import sample_identity
@@ -14,6 +15,7 @@ from mtl_affect.faces.styles import STYLES, Style
 
 __all__ = [
     "ACTION_UNITS",
+    "APPEARANCE",
     "EXPRESSIONS",
     "STYLES",
     "Faces",
@@ -21,6 +23,7 @@ __all__ = [
     "Identity",
     "Labels",
     "Style",
+    "appearance",
     "labels",
     "render",
     "sample",
