@@ -23,10 +23,12 @@ AXES = (
 class Appearance(Regression):
     """What a face looks like: colours and shapes that stay when its expression changes, each in [-1, 1].
 
-    The axes are those of `synthetic-faces`, which also knows others; see the page on datasets.
+    The loss is the mean over the axes, so that many of them weigh no more than few. The default axes are
+    some of those of `synthetic-faces`.
     """
 
     name: ClassVar[str] = "appearance"
+    combine = "mean"
     axes: tuple[str, ...] = attrs.field(
         default=AXES, validator=[not_empty(), unique()], metadata={"doc": "names of the axes"}
     )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import attrs
 import numpy as np
-from mtl_std.classification import Classification
+from mtl_std.classification import ClassHead
 from mtl_std.metrics import Accuracy
 
 from mtl_toolkit import Head, Labels, Metric, hookimpl
@@ -15,7 +15,7 @@ from mtl_toolkit.validators import at_least
 
 
 @attrs.frozen(kw_only=True)
-class Identity(Classification):
+class Identity(ClassHead):
     """Which person a face is, out of many: the classes are `person-0`, `person-1` and so on.
 
     A person who is none of them has no label, so validation on other people is for the other tasks. Faces
@@ -29,13 +29,12 @@ class Identity(Classification):
     first: int = attrs.field(
         default=0, validator=at_least(0), metadata={"doc": "number of the first of them"}
     )
-    classes: tuple[str, ...] = attrs.field(
-        init=False,
-        default=attrs.Factory(
-            lambda self: tuple(person(self.first + one) for one in range(self.people)), takes_self=True
-        ),
-    )
     label: str = attrs.field(default="identity", metadata={"doc": "the name datasets give to this label"})
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the people, in the order of their numbers."""
+        return tuple(person(self.first + place) for place in range(self.people))
 
     def summary(self, labels: Labels) -> dict[str, Any]:
         """How many people there are, and the fewest and most samples of one."""

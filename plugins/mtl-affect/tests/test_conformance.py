@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import pytest
 from mtl_affect.action_units import ActionUnits
+from mtl_affect.appearance import Appearance
 from mtl_affect.combined import Combined
 from mtl_affect.expression import Expression, ExpressionScore
+from mtl_affect.identity import Identity
 from mtl_affect.metrics import ActionUnitScore, ValenceArousalScore
 from mtl_affect.submissions.abaw2 import Abaw2
 from mtl_affect.submissions.abaw5 import Abaw5
@@ -21,19 +23,24 @@ from mtl_affect.valence_arousal import ValenceArousal
 from mtl_toolkit.testing import check_dataset, check_head, check_metric, check_recipe
 
 TASKS = {"expr": Expression(), "va": ValenceArousal(), "units": ActionUnits()}
+PEOPLE = {"look": Appearance(), "who": Identity(people=4)}
 
 CHECKS = [
     *check_head(Expression()),
     *check_head(Expression(soft=True)),
     *check_head(ValenceArousal()),
     *check_head(ActionUnits()),
+    *check_head(Appearance()),
+    *check_head(Identity(people=20)),
     *check_head(Combined(tasks=("expr", "va"))),
     *check_metric(ExpressionScore(), Expression()),
     *check_metric(ValenceArousalScore(), ValenceArousal()),
     *check_metric(ActionUnitScore(), ActionUnits()),
     *check_dataset(SyntheticFaces(samples=24, labels=("expression",)), TASKS),
     *check_dataset(SyntheticFaces(samples=24, style="film"), TASKS),
+    *check_dataset(SyntheticFaces(samples=24, labels=("appearance", "identity")), PEOPLE),
     *check_dataset(SyntheticVideos(videos=3, frames=8), TASKS),
+    *check_dataset(SyntheticVideos(videos=3, frames=8, labels=("appearance", "identity")), PEOPLE),
     *check_recipe(Abaw2()),
     *check_recipe(Abaw5(task="expr")),
     *check_recipe(MultiTask()),

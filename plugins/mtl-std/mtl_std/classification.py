@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -21,20 +22,18 @@ from .votes import LEAST, TIE, decided, weighted_mean
 
 
 @attrs.frozen(kw_only=True)
-class Classification(LayeredHead):
-    """One class out of several, from class ids or soft targets (votes).
+class ClassHead(LayeredHead):
+    """What heads for one class out of several share: class ids or soft targets, classes as strata."""
 
-    Votes as targets are those of Barsoum et al. (ICMI 2016).
-    """
-
-    name: ClassVar[str] = "classification"
-    classes: tuple[str, ...] = attrs.field(
-        validator=[not_empty(), unique()], metadata={"doc": "class names, in the order of their ids"}
-    )
     soft: bool = attrs.field(
         default=False, metadata={"doc": "targets are shares per class instead of class ids"}
     )
     label: str = attrs.field(default="class", metadata={"doc": "the name datasets give to this label"})
+
+    @property
+    @abc.abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their ids."""
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -143,6 +142,19 @@ class Classification(LayeredHead):
     def default_selection(self) -> Mapping[str, float]:
         """Macro F1."""
         return {"macro_f1": 1.0}
+
+
+@attrs.frozen(kw_only=True)
+class Classification(ClassHead):
+    """One class out of several, from class ids or soft targets (votes).
+
+    Votes as targets are those of Barsoum et al. (ICMI 2016).
+    """
+
+    name: ClassVar[str] = "classification"
+    classes: tuple[str, ...] = attrs.field(
+        validator=[not_empty(), unique()], metadata={"doc": "class names, in the order of their ids"}
+    )
 
 
 @hookimpl

@@ -26,17 +26,24 @@ class ValidCounts(WrapperMetric):
         per: what is counted.
         count: how many of them there are.
         reduce: turns the counts into the reported values.
+        together: count over all of them together, [1, 5].
     """
 
     def __init__(
-        self, head: Head, per: Literal["classes", "units"], count: int, reduce: Callable[[Tensor], Values]
+        self,
+        head: Head,
+        per: Literal["classes", "units"],
+        count: int,
+        reduce: Callable[[Tensor], Values],
+        together: bool = False,
     ) -> None:
         super().__init__()
         self.head = head
         self.per = per
         self.reduce = reduce
         kind = MulticlassStatScores if per == "classes" else MultilabelStatScores
-        self.counts: LiveMetric = kind(count, average=None, ignore_index=MISSING, validate_args=False)
+        average: Literal["micro"] | None = "micro" if together else None
+        self.counts: LiveMetric = kind(count, average=average, ignore_index=MISSING, validate_args=False)
 
     def update(self, output: HeadOutput, target: Tensor, mask: Tensor) -> None:
         """Add a batch."""
@@ -57,14 +64,20 @@ class ValidCounts(WrapperMetric):
 
 
 class PooledConcordance(LiveMetric):
-    """CCC from sums in float64, so that CCC(x, x) is 1 and shards add up."""
+    """CCC from sums in float64, so that CCC(x, x) is 1 and shards add up.
+
+    Args:
+        head: turns raw outputs into values per axis.
+        each: report the axes too, and not only their mean.
+    """
 
     full_state_update = False
     sums: Tensor
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, each: bool = True) -> None:
         super().__init__()
         self.head = head
+        self.each = each
         self.add_state("sums", torch.zeros(6, len(head.units), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, output: HeadOutput, target: Tensor, mask: Tensor) -> None:
@@ -77,7 +90,7 @@ class PooledConcordance(LiveMetric):
     def compute(self) -> Values:
         """CCC per axis, and the mean."""
         values = concordance(self.sums)
-        if len(values) == 1:
-            return values[0]
+        if len(values) == 1 or not self.each:
+            return values.mean()
         named = {f"ccc_{axis}": values[place] for place, axis in enumerate(self.head.units)}
         return named | {"ccc": values.mean()}

@@ -38,7 +38,7 @@ class Accuracy(Metric):
 
     def build(self, head: Head) -> LiveMetric:
         """For heads whose estimate is a class id."""
-        return from_counts(self, head, "classes", accuracy_of)
+        return from_counts(self, head, "classes", accuracy_of, together=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -66,21 +66,30 @@ class ConcordanceCorrelation(Metric):
     """CCC of each axis, pooled over all samples, with population moments; and their mean (Lin, 1989)."""
 
     name: ClassVar[str] = "ccc"
+    each: bool = attrs.field(
+        default=True, metadata={"doc": "report the axes too, and not only the mean over them"}
+    )
 
     def outputs(self, head: Head) -> tuple[str, ...]:
         """One name per axis, and `ccc`."""
-        return (*(f"ccc_{axis}" for axis in head.units), "ccc") if len(head.units) > 1 else ("ccc",)
+        axes = head.units if self.each and len(head.units) > 1 else ()
+        return (*(f"ccc_{axis}" for axis in axes), "ccc")
 
     def build(self, head: Head) -> LiveMetric:
         """For heads whose estimate is continuous."""
         from .live_metrics import PooledConcordance
 
         names_of(head, "axes", self.name)
-        return PooledConcordance(head)
+        return PooledConcordance(head, self.each)
 
 
 def from_counts(
-    metric: Metric, head: Head, per: Literal["classes", "units"], reduce: Callable[[Tensor], Values]
+    metric: Metric,
+    head: Head,
+    per: Literal["classes", "units"],
+    reduce: Callable[[Tensor], Values],
+    *,
+    together: bool = False,
 ) -> LiveMetric:
     """A metric made of the counts [n, (tp, fp, tn, fn, support)] per class, or unit of a multi-label head.
 
@@ -89,10 +98,11 @@ def from_counts(
         head: turns raw outputs into class ids [rows], or zeros and ones [rows, units].
         per: what is counted.
         reduce: turns the counts over all samples into the reported values.
+        together: count over all classes together, [1, 5], whose cost does not grow with their number.
     """
     from .live_metrics import ValidCounts
 
-    return ValidCounts(head, per, len(names_of(head, per, metric.name)), reduce)
+    return ValidCounts(head, per, len(names_of(head, per, metric.name)), reduce, together)
 
 
 def f1_of(counts: Tensor) -> Tensor:

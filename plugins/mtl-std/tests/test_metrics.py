@@ -87,6 +87,16 @@ def test_votes_count_as_the_class_with_the_largest_share():
     assert compute(Accuracy(), head, votes_for([1, 0, 2]), shares, mask) == {"accuracy": 0.5}
 
 
+def test_accuracy_over_thousands_of_people_keeps_a_handful_of_numbers():
+    head = Classification(classes=tuple(map(str, range(5000))))
+    live = Accuracy().build(head)
+    values = torch.zeros(3, 5000)
+    values[[0, 1, 2], [4999, 7, 8]] = 1
+    found = feed(live, values, torch.tensor([4999, 7, 9]), torch.tensor([True, True, True]))
+    assert live.counts.tp.numel() == 1
+    assert float(found) == pytest.approx(2 / 3)
+
+
 # Units.
 
 
