@@ -89,12 +89,18 @@ def test_votes_count_as_the_class_with_the_largest_share():
 
 def test_accuracy_over_thousands_of_people_keeps_a_handful_of_numbers():
     head = Classification(classes=tuple(map(str, range(5000))))
-    live = Accuracy().build(head)
     values = torch.zeros(3, 5000)
     values[[0, 1, 2], [4999, 7, 8]] = 1
-    found = feed(live, values, torch.tensor([4999, 7, 9]), torch.tensor([True, True, True]))
+    live = feed(Accuracy().build(head), values, torch.tensor([4999, 7, 9]))
     assert live.counts.tp.numel() == 1
-    assert float(found) == pytest.approx(2 / 3)
+    assert live.compute().item() == pytest.approx(2 / 3)
+
+
+def test_the_mean_ccc_alone_is_that_of_all_axes():
+    generator = torch.Generator().manual_seed(4)
+    x, y = torch.randn(2, 9, 2, generator=generator)
+    each = compute(ConcordanceCorrelation(), AXES, x, y)
+    assert compute(ConcordanceCorrelation(each=False), AXES, x, y) == {"ccc": pytest.approx(each["ccc"])}
 
 
 # Units.
