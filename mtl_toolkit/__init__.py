@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         UserError,
         suggestion,
     )
-    from .evaluation import Evaluation, evaluate
+    from .evaluation import Evaluation, GroupedEvaluation, Groups, evaluate, evaluate_by
     from .files import replacing_file
     from .hookspecs import EpochFinished, StageFinished, StageStarted, StageStopped, StepsLogged, hookimpl
     from .metrics import FeedMetrics
@@ -85,6 +85,8 @@ __all__ = [
     "Feed",
     "FeedMetrics",
     "FileProblems",
+    "GroupedEvaluation",
+    "Groups",
     "Head",
     "HeadOutput",
     "Interrupted",
@@ -134,6 +136,7 @@ __all__ = [
     "collate",
     "config_from",
     "evaluate",
+    "evaluate_by",
     "hookimpl",
     "load_config",
     "load_stage",
@@ -168,7 +171,7 @@ _MODULES = {
         "UserError",
         "suggestion",
     ),
-    "evaluation": ("Evaluation", "evaluate"),
+    "evaluation": ("Evaluation", "GroupedEvaluation", "Groups", "evaluate", "evaluate_by"),
     "files": ("replacing_file",),
     "hookspecs": (
         "EpochFinished",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
@@ -41,7 +40,7 @@ class UnitRows:
         return self.rows.take(slice(*self.bounds[number : number + 2]))
 
     def drawn(self, weights: np.ndarray) -> TaskRows:
-        """The rows of the units, each as often as its weight says: int64 [units]."""
+        """The rows of the units, each as often as its weight says: int64 [units]; there may be none."""
         spans = [
             np.arange(*self.bounds[unit : unit + 2]) for unit in np.repeat(np.arange(len(self)), weights)
         ]
@@ -55,22 +54,37 @@ class UnitScores:
     Attributes:
         pooled: the values over all rows.
         videos: the values in each video.
-        intervals: by name, 95 % intervals; None where there are none.
+        draws: by name, the value in each draw, NaN where it is not defined: [draws]; empty where there are
+            no intervals.
         warnings: what to tell about them.
     """
 
     pooled: Mapping[str, float]
     videos: Mapping[str, Mapping[str, float]]
-    intervals: Mapping[str, Interval | None]
+    draws: Mapping[str, np.ndarray]
     warnings: tuple[str, ...]
+
+    @property
+    def intervals(self) -> dict[str, Interval | None]:
+        """By name, 95 % intervals; None where there are none."""
+        return {name: percentiles(values) for name, values in self.draws.items()}
 
 
 def by_unit(rows: TaskRows, videos: np.ndarray, seed: int) -> UnitRows:
     """Sort the rows of a task by video; `videos` names that of each row, '' for a single picture."""
-    names, units = resampling_units(videos, seed)
+    return in_units(rows, *resampling_units(videos, seed))
+
+
+def in_units(rows: TaskRows, names: tuple[str, ...], units: np.ndarray) -> UnitRows:
+    """Sort rows by resampling unit, of which some may have none; `units` is each row's: int64 [rows]."""
     order = np.argsort(units, kind="stable")
     bounds = np.concatenate([[0], np.cumsum(np.bincount(units, minlength=len(names)))])
     return UnitRows(rows.take(order), names, bounds)
+
+
+def filled_units(units: UnitRows) -> int:
+    """The number of units that have rows."""
+    return int(np.count_nonzero(np.diff(units.bounds)))
 
 
 def draw_weights(units: int, draws: int, seed: int) -> np.ndarray:
@@ -78,28 +92,36 @@ def draw_weights(units: int, draws: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=draws)
 
 
-def score_units(score: LiveScore, units: UnitRows, draws: int, seed: int) -> UnitScores:
-    """The values of a metric over all rows and in each video, with intervals.
+def score_units(
+    score: LiveScore, units: UnitRows, draws: int, seed: int, names: Sequence[str] = ()
+) -> UnitScores:
+    """The values of a metric over all rows and in each video, with those of every draw.
+
+    With `names`, those of the values, one that is not defined on the rows is NaN instead of an error.
 
     A metric whose states are sums (counts, moments) reads every row twice, however many draws there are: a
     draw's state is the weighted sum of its units' states. Another reads the rows of every draw.
     """
-    pooled = score.of(units.rows)
+    pooled = score.of_some(units.rows, names) if names else score.of(units.rows)
     places = summed_states(score.metric)
     videos, states = _read_units(score, units, places, tuple(pooled))
-    if len(units) < 2 or draws == 0:
-        return UnitScores(pooled, videos, dict.fromkeys(pooled), ())
+    if filled_units(units) < 2 or draws == 0:
+        return UnitScores(pooled, videos, _table((), pooled), ())
+    weights = draw_weights(len(units), draws, seed)
     if places and states is not None and _adds_up(score, places, states, pooled):
-        combined = draw_weights(len(units), draws, seed) @ states
-        found = _table((_computed(score, places, numbers, tuple(pooled)) for numbers in combined), pooled)
-        return UnitScores(pooled, videos, _intervals(found), ())
+        lengths, combined = weights @ np.diff(units.bounds), weights @ states
+        found = (
+            _computed(score, places, numbers, tuple(pooled)) if rows else _undefined(pooled)
+            for rows, numbers in zip(lengths.tolist(), combined, strict=True)
+        )
+        return UnitScores(pooled, videos, _table(found, pooled), ())
     possible = min(draws, REDRAWN_ROWS // len(units.rows))
     told = _told(score.name, possible, draws, len(units.rows))
     if possible < min(draws, FEWEST_DRAWS):
-        return UnitScores(pooled, videos, dict.fromkeys(pooled), told)
-    weights = draw_weights(len(units), possible, seed)
-    found = _table((_of_draw(score, units.drawn(drawn), tuple(pooled)) for drawn in weights), pooled)
-    return UnitScores(pooled, videos, _intervals(found), told)
+        return UnitScores(pooled, videos, _table((), pooled), told)
+    drawn = (units.drawn(one) for one in draw_weights(len(units), possible, seed))
+    found = (score.of_some(rows, tuple(pooled)) if len(rows) else _undefined(pooled) for rows in drawn)
+    return UnitScores(pooled, videos, _table(found, pooled), told)
 
 
 def _read_units(
@@ -108,12 +130,13 @@ def _read_units(
     """The values in each video, and the states of each unit, [units, numbers], where they are sums."""
     videos, states = {}, []
     for number, name in enumerate(units.names):
+        rows = units.unit(number)
         if name or places:
-            score.feed(units.unit(number))
+            score.feed(rows)
         if places:
             states.append(read_states(places))
-        if name:
-            videos[name] = _compute(score, names)
+        if name and len(rows):
+            videos[name] = score.compute_some(names)
     same_size = len({len(numbers) for numbers in states}) == 1
     return videos, np.stack(states) if same_size else None
 
@@ -130,22 +153,11 @@ def _computed(
     score: LiveScore, places: Sequence[Place], numbers: np.ndarray, names: Sequence[str]
 ) -> dict[str, float]:
     write_states(places, numbers)
-    return _compute(score, names)
+    return score.compute_some(names)
 
 
-def _of_draw(score: LiveScore, rows: TaskRows, names: Sequence[str]) -> dict[str, float]:
-    score.feed(rows)
-    return _compute(score, names)
-
-
-def _compute(score: LiveScore, names: Sequence[str]) -> dict[str, float]:
-    """The values, NaN where the metric is not defined on so few rows."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a video without this or that class is no news
-        try:
-            return score.compute()
-        except ValueError:
-            return dict.fromkeys(names, float("nan"))
+def _undefined(names: Iterable[str]) -> dict[str, float]:
+    return dict.fromkeys(names, float("nan"))
 
 
 def _table(found: Iterable[Mapping[str, float]], names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -153,14 +165,13 @@ def _table(found: Iterable[Mapping[str, float]], names: Iterable[str]) -> dict[s
     return {name: np.array([values[name] for values in draws]) for name in names}
 
 
-def _intervals(found: Mapping[str, np.ndarray]) -> dict[str, Interval | None]:
-    """Percentile intervals over the draws in which a value is defined."""
-    result: dict[str, Interval | None] = {}
-    for name, values in found.items():
-        known = values[~np.isnan(values)]
-        low, high = np.percentile(known, TAILS) if len(known) else (np.nan, np.nan)
-        result[name] = (float(low), float(high)) if len(known) else None
-    return result
+def percentiles(values: np.ndarray) -> Interval | None:
+    """The 95 % interval over the draws in which a value is defined; None if there is no such draw."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None
+    low, high = np.percentile(known, TAILS)
+    return float(low), float(high)
 
 
 def _told(metric: str, possible: int, draws: int, rows: int) -> tuple[str, ...]:

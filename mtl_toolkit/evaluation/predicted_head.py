@@ -87,6 +87,15 @@ class AsPredicted(Head):
         """What the head's output stands for."""
         return self.head.meaning()
 
+    @property
+    def self_supervised(self) -> bool:
+        """As the head has it."""
+        return self.head.self_supervised
+
+    def target_of(self, inputs: Tensor) -> Tensor:
+        """As the head does."""
+        return self.head.target_of(inputs)
+
     def check_labels(self, labels: Labels) -> str | None:
         """As the head does."""
         return self.head.check_labels(labels)

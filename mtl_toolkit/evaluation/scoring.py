@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -65,6 +66,20 @@ class LiveScore:
             values = torch.from_numpy(block.values)
             output = HeadOutput(values, values.new_zeros(len(values), 0))
             self.metric.update(output, torch.from_numpy(block.target), torch.from_numpy(block.mask))
+
+    def of_some(self, rows: TaskRows, names: Sequence[str]) -> dict[str, float]:
+        """As `of`, with NaN for each of the names where the metric is not defined on so few rows."""
+        self.feed(rows)
+        return self.compute_some(names)
+
+    def compute_some(self, names: Sequence[str]) -> dict[str, float]:
+        """As `compute`, with NaN for each of the names where the metric is not defined on so few rows."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a video without this or that class is no news
+            try:
+                return self.compute()
+            except ValueError:
+                return dict.fromkeys(names, float("nan"))
 
     def compute(self) -> dict[str, float]:
         """The values, by name."""
