@@ -131,6 +131,18 @@ class AsPredicted(Head):
         """As the head does."""
         return self.head.decide(predictions)
 
+    def tuned(self, predictions: np.ndarray, labels: Labels) -> AsPredicted:
+        """As the head does."""
+        return attrs.evolve(self, head=self.head.tuned(predictions, labels))
+
+    def average(self, values: Tensor, weights: Tensor) -> NoReturn:
+        """There is none: it is of raw outputs."""
+        raise self._needs_output("the average")
+
+    def vote(self, values: Tensor, weights: Tensor) -> NoReturn:
+        """There is none: it is of raw outputs."""
+        raise self._needs_output("the vote")
+
     def build(self, features: int) -> NoReturn:
         """There are no layers."""
         raise self._needs_output("layers")
