@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from .base import Recipe
 from .data import DataFacts, Dataset, Sampler
-from .network import Architecture, Backbone, Balancer, Temporal
+from .network import Architecture, Backbone, Balancer, Chain, Temporal
 from .prediction import Detector, Listing, PostProcessor, Predictions, Writer
 from .task import CouplingLoss, Head, Loss, Metric, TeacherLoss
 
@@ -15,6 +15,7 @@ __all__ = [
     "Architecture",
     "Backbone",
     "Balancer",
+    "Chain",
     "CouplingLoss",
     "DataFacts",
     "Dataset",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import attrs
 
@@ -33,9 +33,29 @@ class Backbone(Recipe):
         """Return a module with `num_features` that maps [n, 3, size, size] to [n, num_features].
 
         Instead of a plain tensor it may give `Features`: the same, and tensors by name for losses to look at.
+        A module with a method `chain() -> Chain` can be taken apart by an architecture, such as one with
+        branches.
 
         `weights=False` leaves pretrained weights out, for a checkpoint that brings its own.
         """
+
+
+class Chain(NamedTuple):
+    """A backbone in parts: pictures run through the blocks, in order, and then the pool, give its features.
+
+    The blocks hold all that is trained before the last feature map, the pool all that comes after it. What
+    is frozen in a block or in the pool stays so when their own `train()` is called. Names of blocks have a
+    dot where they lie inside each other: `layer2.0` and `layer2.1` are the blocks of `layer2`.
+
+    Attributes:
+        blocks: by name, in order; the last gives maps [rows, channels, height, width].
+        pool: from the last map to what the backbone gives, [rows, num_features].
+        channels: of the last map.
+    """
+
+    blocks: Mapping[str, nn.Module]
+    pool: nn.Module
+    channels: int
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..batch import Features
-from ..plugin import Architecture
+from ..plugin import Architecture, Chain
 from ..seeding import seeded
 from .check import Broken, Check, Rule, checks_of, expect, expect_equal
 from .modules import ModuleTrial, module_rules, named
@@ -36,11 +36,25 @@ class SmallBackbone(nn.Module):
         self.layers = nn.Sequential(
             nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.GELU(), nn.Conv2d(8, 8, 3, stride=2)
         )
+        self.pool = MeanOverPlaces()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Features, the mean over the picture."""
-        features: Tensor = self.layers(inputs).mean((2, 3))
+        features: Tensor = self.pool(self.layers(inputs))
         return features
+
+    def chain(self) -> Chain:
+        """Its layers as blocks: `layers.0` to `layers.3`."""
+        blocks = {f"layers.{name}": layer for name, layer in self.layers.named_children()}
+        return Chain(blocks, self.pool, self.num_features)
+
+
+class MeanOverPlaces(nn.Module):
+    """Maps [rows, channels, height, width] to [rows, channels]."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """The mean over height and width."""
+        return maps.mean((2, 3))
 
 
 class ArchitectureTrial:

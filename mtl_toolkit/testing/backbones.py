@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..batch import Features
-from ..plugin import Backbone
+from ..errors import ConfigError
+from ..plugin import Backbone, Chain
 from ..seeding import seeded
 from .check import Broken, Check, Rule, checks_of, expect, expect_equal
 from .modules import ModuleTrial, module_rules, named
@@ -111,6 +112,48 @@ def look_at_the_picture(trial: BackboneTrial) -> None:
         raise Broken("two pictures give the same features")
 
 
+def chain(trial: BackboneTrial) -> None:
+    """If the module has a method `chain`, the blocks in order and then the pool give the same features.
+
+    Its parts hold all parameters, and leave in eval mode what the whole does. A network that cannot be taken
+    apart raises a ConfigError.
+    """
+    network, pictures = trial.network(), trial.pictures(2)
+    module = network.module()
+    if (parts := _chain_of(module)) is None:
+        return
+    with torch.no_grad():
+        maps = pictures
+        for block in parts.blocks.values():
+            maps = block(maps)
+        found = network.call(parts.pool, maps)
+    expect(
+        maps.ndim == 4 and maps.shape[1] == parts.channels,
+        f"the last block gives {tuple(maps.shape)}, with channels = {parts.channels}",
+    )
+    for name, wanted in network.run(module, pictures).items():
+        expect_equal(found[name], wanted, f"{name} in parts and whole")
+    _expect_parts_of(module, nn.ModuleList([*parts.blocks.values(), parts.pool]))
+
+
+def _chain_of(module: nn.Module) -> Chain | None:
+    """The parts of a backbone's module; None where it has no such method, or cannot be taken apart."""
+    try:
+        return module.chain() if hasattr(module, "chain") else None  # type: ignore[operator] # its own method
+    except ConfigError:
+        return None
+
+
+def _expect_parts_of(whole: nn.Module, parts: nn.ModuleList) -> None:
+    held = {id(parameter) for parameter in parts.parameters()}
+    missing = [name for name, parameter in whole.named_parameters() if id(parameter) not in held]
+    expect(not missing, f"parameters are in none of the parts: {missing[:3]}")
+    training = {module: module.training for module in whole.train().modules()}
+    for module in parts.train().modules():
+        if module.training != training.get(module, module.training):
+            raise Broken(f"a frozen {type(module).__name__} leaves eval mode with its part")
+
+
 BACKBONE_RULES: tuple[Rule[BackboneTrial], ...] = (
     shape,
     statistics,
@@ -118,4 +161,5 @@ BACKBONE_RULES: tuple[Rule[BackboneTrial], ...] = (
     without_weights,
     channels_last,
     look_at_the_picture,
+    chain,
 )

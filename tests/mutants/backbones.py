@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from typing import ClassVar
 
 import attrs
 import torch
 from torch import nn
 
-from mtl_toolkit import Backbone, Features
+from mtl_toolkit import Backbone, Chain, Features
 from mtl_toolkit.testing import Check, check_backbone
+from mtl_toolkit.testing.architectures import MeanOverPlaces
 from tests.mutants import Mutant, broken, maker, of_any_kind
 from tests.mutants.networks import with_parts
 
@@ -86,6 +88,49 @@ class Blind(Convolution):
         return super().forward(torch.ones_like(inputs))
 
 
+class InParts(Convolution):
+    """Can be taken apart, soundly; `part` is a convolution of its own."""
+
+    channels = 6
+
+    def __init__(self, part: nn.Module):
+        super().__init__(nn.Conv2d(6, 6, 1))
+
+    def chain(self):
+        return Chain({"layer": self.layer, "part": self.part}, MeanOverPlaces(), self.channels)
+
+
+class WrongChannels(InParts):
+    channels = 7
+
+
+class AnotherOrder(InParts):
+    """Blocks that do not follow each other so."""
+
+    def chain(self):
+        return super().chain()._replace(blocks={"layer": self.layer, "part": self.part, "again": self.part})
+
+
+class CopiesABlock(InParts):
+    """Gives a copy, which trains apart from the network."""
+
+    def chain(self):
+        return super().chain()._replace(blocks={"layer": self.layer, "part": copy.deepcopy(self.part)})
+
+
+class Thaws(InParts):
+    """Keeps a frozen layer in eval mode only as a whole."""
+
+    def __init__(self, part: nn.Module):
+        super().__init__(part)
+        self.part = nn.Sequential(self.part, nn.BatchNorm2d(6).requires_grad_(False))
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.part[1].eval()
+        return self
+
+
 @attrs.frozen(kw_only=True)
 class Small(Backbone):
     """One convolution, sound."""
@@ -107,6 +152,14 @@ class SmallWithMaps(Small):
 
     name: ClassVar[str] = "small-with-maps"
     layers: ClassVar[type[Convolution]] = WithMaps
+
+
+@attrs.frozen(kw_only=True)
+class Apart(Small):
+    """Can be taken apart, sound."""
+
+    name: ClassVar[str] = "apart"
+    layers: ClassVar[type[Convolution]] = InParts
 
 
 def normalised(self, image_size, *, weights=True):
@@ -145,9 +198,13 @@ MUTANTS = [
     of_layers("other shapes without weights", broken(Small, build=one_by_one), "without-weights"),
     of_layers("looks at memory", MemoryOrder, "channels-last"),
     of_layers("does not look", Blind, "look-at-the-picture"),
+    of_layers("channels are those of another map", WrongChannels, "chain"),
+    of_layers("blocks make another network", AnotherOrder, "chain"),
+    of_layers("a block is a copy", CopiesABlock, "chain"),
+    of_layers("a frozen layer thaws in a part", Thaws, "chain"),
 ]
 
 
 def sound_checks() -> list[Check]:
     """The checks of what the mutants begin with."""
-    return [*check_backbone(Small()), *check_backbone(SmallWithMaps())]
+    return [one for recipe in (Small(), SmallWithMaps(), Apart()) for one in check_backbone(recipe)]

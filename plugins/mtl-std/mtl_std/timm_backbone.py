@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +11,9 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from mtl_toolkit import Backbone, ConfigError, hookimpl, suggestion
+from mtl_toolkit import Backbone, Chain, ConfigError, hookimpl, suggestion
+
+from .chain import EXAMPLES, AfterMaps, Kept, blocks_of
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -85,7 +87,8 @@ class Timm(Backbone):
         network = self._create(image_size, pretrained=weights and self.pretrained)
         if weights and self.weights is not None:
             load_weights(network, self.weights)
-        return FrozenParts(network, list(self._frozen_modules(network)))
+        shape = (int(self.options.get("in_chans", 3)), image_size, image_size)
+        return FrozenParts(network, list(self._frozen_modules(network)), shape)
 
     def _create(self, image_size: int, *, pretrained: bool) -> nn.Module:
         import timm
@@ -124,30 +127,59 @@ class Timm(Backbone):
                 yield modules[name]
 
 
-class FrozenParts(nn.Module):
-    """A network of which some modules are not trained: no gradient, and always in eval mode."""
+class FrozenParts(Kept):
+    """A network of timm without its classifier, of which some modules may not be trained.
 
-    def __init__(self, network: nn.Module, frozen: list[nn.Module]) -> None:
-        super().__init__()
-        self.network = network
+    Args:
+        network: from pictures to features.
+        frozen: its modules that are not trained.
+        shape: of a picture: channels, height, width.
+    """
+
+    def __init__(
+        self, network: nn.Module, frozen: Collection[nn.Module] = (), shape: Sequence[int] = (3, 224, 224)
+    ) -> None:
+        super().__init__(network, frozen)
         # Some networks (MobileNet, VGG) have layers between their last feature map and the classifier.
         self.num_features = int(getattr(network, "head_hidden_size", None) or network.num_features)  # type: ignore[arg-type]
-        self._frozen = tuple(frozen)
-        for module in frozen:
-            module.requires_grad_(requires_grad=False)
-            module.eval()
+        self.shape = tuple(shape)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """[rows, 3, size, size] to [rows, num_features]."""
-        features: Tensor = self.network(pictures)
-        return features
+    def chain(self) -> Chain:
+        """Take the network apart, into blocks up to its last feature map and the rest.
 
-    def train(self, mode: bool = True) -> FrozenParts:
-        """Switch to training, all but the frozen modules."""
-        super().train(mode)
-        for module in self._frozen:
-            module.eval()
-        return self
+        That they do the same as the network is tried on a picture of random numbers.
+
+        Raises:
+            ConfigError: if it is not made of blocks that follow each other.
+        """
+        was_training = self.training
+        try:
+            found = self.eval()._parts()
+        finally:
+            self.train(was_training)
+        if found is None:
+            model = self.network.pretrained_cfg.get("architecture", type(self.network).__name__)  # type: ignore[union-attr, operator]
+            raise ConfigError(
+                f"model.backbone.name: {model!r} is not made of blocks that follow each other up to a "
+                f"feature map [channels, height, width]; such as these are: {EXAMPLES}"
+            )
+        return found
+
+    @torch.no_grad()
+    def _parts(self) -> Chain | None:
+        generator = torch.Generator().manual_seed(0)
+        pictures = torch.randn(1, *self.shape, generator=generator).to(next(self.parameters()).device)
+        blocks = blocks_of(self.network, pictures)
+        if blocks is None:
+            return None
+        maps = nn.Sequential(*blocks.values())(pictures)
+        pool = AfterMaps(self.network, {name.partition(".")[0] for name in blocks})
+        if not torch.allclose(pool(maps), self(pictures), atol=1e-6):
+            return None
+        kept = {name: Kept(block, self.frozen) for name, block in blocks.items()}
+        # Where the whole network is frozen, so is this view of it.
+        frozen = [*self.frozen, pool] if self.network in self.frozen else self.frozen
+        return Chain(kept, Kept(pool, frozen), maps.shape[1])
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -27,6 +27,7 @@ from mtl_std.shared import Shared
 from mtl_std.smoothing import Gaussian, Mean, Median
 from mtl_std.temporal import GRU, TCN, Transformer
 from mtl_std.timm_backbone import Timm
+from mtl_std.two_branch import TwoBranch
 
 from mtl_toolkit import Labels
 from mtl_toolkit.testing import (
@@ -48,6 +49,8 @@ BINS = BinnedRegression(axes=("x", "y"), bins=5)
 UNITS = MultiLabel(names=("p", "q", "r"))
 YEARS = Regression(range=(1900, 2100), hidden=0)
 SOME_YEARS = Labels(np.linspace(1901, 2100, 40, dtype=np.float32)[:, None], np.ones((40, 1), bool))
+# The tasks that architectures are tried with, in two branches; the small backbone has four blocks.
+BRANCHES = {"first": ("values", "type"), "second": ("expr.va",)}
 TINY = {"channels": [4, 4, 8, 8], "stem_width": 4}
 
 CHECKS = [
@@ -75,6 +78,10 @@ CHECKS = [
     *check_balancer(Sum()),
     *check_balancer(Sum(weights={"first": 2.0, "third": 0.1})),
     *check_architecture(Shared()),
+    *check_architecture(TwoBranch(branches=BRANCHES)),
+    *check_architecture(TwoBranch(branches=BRANCHES, split="layers.3")),
+    *check_architecture(TwoBranch(branches=BRANCHES, split="layers.1", exchange="cross-attention")),
+    *check_architecture(TwoBranch(branches=BRANCHES, split="layers.0", exchange="gated")),
     *check_backbone(Timm(name="resnet10t", options=TINY)),
     *check_backbone(Timm(name="test_vit"), image_size=32),
     *check_temporal(GRU(hidden=6)),

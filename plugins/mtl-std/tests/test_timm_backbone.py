@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from mtl_std.chain import EXAMPLES
 from mtl_std.shared import Shared
 from mtl_std.timm_backbone import IMAGENET, Timm, load_weights
 from safetensors.torch import save_file
@@ -314,3 +315,96 @@ def test_all_tasks_share_one_pass_of_one_backbone():
     assert trunk.num_features == {"a": built[0].num_features, "b": built[0].num_features}
     features = trunk(torch.zeros(2, 3, SIZE, SIZE), ["b", "a"])
     assert features["a"] is features["b"]
+
+
+# In parts.
+
+CHAINS = [
+    ("resnet10t", "layer4.0", 512),
+    ("mobilenetv3_small_050", "blocks.5.0", 288),
+    ("test_efficientnet", "bn2", 256),
+    ("convnext_atto", "norm_pre", 320),
+    ("regnetx_002", "final_conv", 368),
+    ("dla34", "level5", 512),
+]
+
+
+@pytest.mark.parametrize(("model", "last", "channels"), CHAINS)
+def test_a_network_is_taken_apart_into_named_blocks_and_a_pool(model, last, channels):
+    backbone = Timm(name=model).build(SIZE).eval()
+    chain = backbone.chain()
+    assert list(chain.blocks)[-1] == last
+    assert chain.channels == channels
+    modules = dict(backbone.network.named_modules())
+    assert all(block.network is modules[name] for name, block in chain.blocks.items())
+    maps = pictures = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for block in chain.blocks.values():
+            maps = block(maps)
+        assert maps.shape[:2] == (2, channels)
+        assert torch.equal(chain.pool(maps), backbone(pictures))
+
+
+@pytest.mark.parametrize("model", ["test_vit", "hrnet_w18_small", "swin_tiny_patch4_window7_224"])
+def test_a_network_that_is_no_chain_of_maps_says_so_and_names_some_that_are(model):
+    backbone = Timm(name=model).build(224 if "224" in model else 2 * SIZE)
+    with pytest.raises(ConfigError) as caught:
+        backbone.chain()
+    assert str(caught.value) == (
+        f"model.backbone.name: {model!r} is not made of blocks that follow each other up to a feature map "
+        "[channels, height, width]; such as these are: resnet18, efficientnet_b0, mobilenetv3_small_100, "
+        "convnext_atto, regnetx_002, densenet121"
+    )
+
+
+def test_the_networks_that_the_message_names_are_known_to_timm():
+    assert all(timm.is_model(name) for name in EXAMPLES.split(", "))
+
+
+def test_parts_drop_what_the_whole_drops():
+    """Timm's ResNets drop features by a function in their `forward`, not by a layer."""
+    backbone = Timm(name=SMALL, options={"drop_rate": 0.5}).build(SIZE).train()
+    chain = backbone.chain()
+    pictures = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.manual_seed(3)
+        whole = backbone(pictures)
+        torch.manual_seed(3)
+        parts = chain.pool(nn.Sequential(*chain.blocks.values())(pictures))
+    assert (whole == 0).float().mean() == pytest.approx(0.5, abs=0.1)
+    assert torch.equal(parts, whole)
+
+
+def test_a_frozen_network_drops_nothing_in_parts_either():
+    backbone = Timm(name=SMALL, freeze="all", options={"drop_rate": 0.5}).build(SIZE)
+    chain = backbone.chain()
+    parts = nn.Sequential(*chain.blocks.values(), chain.pool).train()
+    pictures = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(parts(pictures), backbone.train()(pictures))
+    assert not any(parameter.requires_grad for parameter in parts.parameters())
+
+
+def test_what_is_frozen_by_name_stays_in_eval_mode_in_parts():
+    chain = Timm(name=SMALL, freeze=("layer1", "layer2.0.bn1")).build(SIZE).chain()
+    for block in chain.blocks.values():
+        block.train()
+    assert not any(module.training for module in chain.blocks["layer1.0"].network.modules())
+    assert not chain.blocks["layer2.0"].network.bn1.training
+    assert chain.blocks["layer2.0"].network.bn2.training
+
+
+def test_names_of_weights_in_parts_do_not_depend_on_what_is_frozen():
+    free, frozen = (Timm(name=SMALL, freeze=freeze).build(SIZE).chain() for freeze in ("none", "all"))
+    for name, block in free.blocks.items():
+        assert block.state_dict().keys() == frozen.blocks[name].state_dict().keys()
+
+
+def test_taking_apart_leaves_the_network_and_the_random_state_as_they_were():
+    backbone = Timm(name=SMALL, freeze=("layer1",)).build(SIZE).train()
+    modes = {name: module.training for name, module in backbone.named_modules()}
+    before, state = statistics_of(backbone), torch.get_rng_state()
+    backbone.chain()
+    assert modes == {name: module.training for name, module in backbone.named_modules()}
+    assert all(torch.equal(a, b) for a, b in zip(before, statistics_of(backbone), strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert backbone.network._modules.keys() >= {"layer1", "layer4", "fc"}
