@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+IDLE = (nn.Identity, nn.Dropout, nn.Dropout2d)  # layers that change nothing in eval mode
 EXAMPLES = "resnet18, efficientnet_b0, mobilenetv3_small_100, convnext_atto, regnetx_002, densenet121"
 
 
@@ -100,9 +101,15 @@ def _opened(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modu
 
 
 def _place_of(wanted: Tensor, blocks: list[nn.Module], pictures: Tensor) -> int:
-    """After how many blocks there is what is wanted, unchanged by those after it in eval mode; 0: never."""
+    """After how many blocks there is what is wanted; 0: never.
+
+    Blocks that change nothing as yet, as residual ones do whose last layer begins at zero, are among them.
+    """
     found, last = pictures, 0
     for place, block in enumerate(blocks, 1):
+        # After a map of one place, pooling changes nothing either.
+        if last and not (isinstance(block, IDLE) or any(True for _ in block.parameters())):
+            return last
         try:
             found = block(found)
         except Exception:

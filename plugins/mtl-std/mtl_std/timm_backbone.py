@@ -163,6 +163,8 @@ class FrozenParts(Kept):
                 f"model.backbone.name: {model!r} is not made of blocks that follow each other up to a "
                 f"feature map [channels, height, width]; such as these are: {EXAMPLES}"
             )
+        for part in (*found.blocks.values(), found.pool):
+            part.train(was_training)
         return found
 
     @torch.no_grad()

@@ -320,7 +320,7 @@ def test_all_tasks_share_one_pass_of_one_backbone():
 # In parts.
 
 CHAINS = [
-    ("resnet10t", "layer4.0", 512),
+    ("resnet18", "layer4.1", 512),  # which changes nothing before it is trained
     ("mobilenetv3_small_050", "blocks.5.0", 288),
     ("test_efficientnet", "bn2", 256),
     ("convnext_atto", "norm_pre", 320),
@@ -371,8 +371,9 @@ def test_parts_drop_what_the_whole_drops():
         whole = backbone(pictures)
         torch.manual_seed(3)
         parts = chain.pool(nn.Sequential(*chain.blocks.values())(pictures))
-    assert (whole == 0).float().mean() == pytest.approx(0.5, abs=0.1)
+        others = backbone(pictures)
     assert torch.equal(parts, whole)
+    assert not torch.equal(others, whole), "nothing was dropped"
 
 
 def test_a_frozen_network_drops_nothing_in_parts_either():
