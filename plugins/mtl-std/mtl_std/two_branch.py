@@ -24,7 +24,9 @@ class TwoBranch(Architecture):
     """Two branches, each for tasks of its own: shared blocks, then blocks of their own, then an exchange.
 
     The branches begin with the backbone's blocks up to `split`, which they share. Each has the blocks after
-    it for itself, and at the end may take something over from the other's last feature map.
+    it for itself, and at the end may take something over from the other's last feature map. An emotion and
+    an appearance branch that share what they know are the idea of Jeong et al. (ECCV Workshops, 2022), whose
+    layers are not public; the exchanges are those of other papers.
     """
 
     name: ClassVar[str] = "two-branch"
