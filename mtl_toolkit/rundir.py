@@ -89,8 +89,13 @@ class RunDirectory:
     path: Path
 
     def stage(self, name: str) -> StageDirectory:
-        """The folder of a stage."""
+        """The folder of a stage, or of one of its repeats ("<stage>/seed-1")."""
         return StageDirectory(self.path / name)
+
+    def repeats(self, name: str) -> list[str]:
+        """The names of a stage's repeats that have begun, in no order that means anything."""
+        found = (self.path / name).glob(f"*/{RECORD}")
+        return sorted(f"{name}/{file.parent.name}" for file in found)
 
     def write_config(self, text: str) -> None:
         """Keep the resolved configuration."""

@@ -56,8 +56,12 @@ READING_ORDER = (
 PEERS = {"data", "model", "objective", "metrics"}  # what a step consists of; none knows another
 
 PUBLIC_MODULES = {"mtl_toolkit.validators", "mtl_toolkit.testing"}  # beside the names of mtl_toolkit itself
-DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless"}  # where names differ
-HEAVY = {"accelerate", "h5py", "matplotlib", "timm", "torch", "torchmetrics", "torchvision"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "sklearn": "scikit-learn",
+}  # where names differ
+HEAVY = {"accelerate", "h5py", "matplotlib", "sklearn", "timm", "torch", "torchmetrics", "torchvision"}
 DEFAULTS = {"shared", "shuffle", "sum"}  # plugins that a TOML file gets without naming them
 LONGEST = 350  # lines of a module
 

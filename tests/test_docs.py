@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 
-from mtl_toolkit.pipeline.runner import FREE
+from mtl_toolkit.pipeline.records import FREE
 from tests.doc_commands import command_lines, problem_of
 from tests.doc_pages import (
     INCLUDED,

@@ -15,6 +15,7 @@ from .options import config_options, load
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..config import Config
     from ..data import Coverage, FeedSummary
     from ..pipeline import StageData
 
@@ -39,7 +40,7 @@ def check(
     stages, problems = survey(loaded.config, DataSource(loaded.config))
     console = make_console()
     for group in _alike(stages):
-        _print_stages(console, group)
+        _print_stages(console, group, loaded.config)
     for stage in loaded.config.stages:
         if isinstance(stage, ExtractStage):
             names = ", ".join(stage.datasets)
@@ -58,19 +59,32 @@ def make_console() -> Console:
 
 
 def _alike(stages: Sequence[StageData]) -> list[list[StageData]]:
-    """Stages with the same streams and validation are shown once."""
+    """Stages with the same streams and validation are shown once, and of the repeats of one the first."""
+    from ..pipeline import origin_of
+
+    firsts = {origin_of(data.stage): data for data in reversed(stages)}
     groups: dict[str, list[StageData]] = {}
-    for data in stages:
-        key = (data.streams, data.validation, data.steps, data.stage.features, data.stage.windows)
+    for data in [one for one in stages if one in firsts.values()]:
+        key = (data.streams, data.validation, data.steps, data.stage.features, data.stage.windows, data.folds)
         groups.setdefault(repr(key), []).append(data)
     return list(groups.values())
 
 
-def _print_stages(console: Console, stages: Sequence[StageData]) -> None:
+def _title(data: StageData, config: Config) -> str:
+    """The name of a stage, and how often it is trained."""
+    from ..pipeline import origin_of
+
+    stage = {one.name: one for one in config.trainings}[origin_of(data.stage)]
+    parts = [f"{stage.folds} folds"] if stage.folds else []
+    parts += [f"{stage.seeds} seeds"] if stage.seeds > 1 else []
+    return f"{stage.name} ({' x '.join(parts)})" if parts else stage.name
+
+
+def _print_stages(console: Console, stages: Sequence[StageData], config: Config) -> None:
     from rich.table import Table
 
     data = stages[0]
-    names = ", ".join(one.stage.name for one in stages)
+    names = ", ".join(_title(one, config) for one in stages)
     console.print(f"\n{names}: {_number(data.steps, 'step')} an epoch", style="bold")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", "feed", "task", "samples", "a step", "labels"):
@@ -84,6 +98,9 @@ def _print_stages(console: Console, stages: Sequence[StageData]) -> None:
         for feed, size in zip(feeds, rows, strict=True):
             table.add_row(what, feed.title, feed.task, f"{feed.samples:,}", size, _labels(feed))
     console.print(table)
+    if data.folds:
+        folds = ", ".join(f"{size:,}" for size in data.folds)
+        console.print(f"the first fold is held out here; samples of each: {folds}", soft_wrap=True)
     if any(one.stage.allow_overlap for one in stages):
         for overlap in data.overlaps:
             console.print(f"allowed overlap: {overlap}", soft_wrap=True)

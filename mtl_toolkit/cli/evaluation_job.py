@@ -12,8 +12,8 @@ from ..errors import UserError, suggestion
 from .trained import StageAt, autocast, choose_device, counted, find_stage, loader_processes, parse_plugin
 
 if TYPE_CHECKING:
-    from ..config import Config
-    from ..pipeline import TrainedStage
+    from ..config import Config, Stage
+    from ..pipeline import DataSource, TrainedStage
     from ..plugin import Head, Metric, Writer
     from ..prediction.judge import Judged
     from ..registry import Registry
@@ -105,11 +105,9 @@ def chosen(job: Job, datasets: Sequence[str], option: str = "--dataset") -> list
             raise UserError(f"{option} {name}: unknown dataset{suggestion(name, job.config.datasets)}")
     if datasets:
         return list(dict.fromkeys(datasets))
-    for stage in job.config.trainings:
-        if job.place is not None and stage.name == job.place.name:
-            found = list(dict.fromkeys(name for feed in stage.validation for name in feed.datasets))
-            if found:
-                return found
+    stage = own_stage(job)
+    if stage is not None and (feeds := stage.validation):
+        return list(dict.fromkeys(name for feed in feeds for name in feed.datasets))
     raise UserError(f"--dataset must name what to judge on; there are: {', '.join(job.config.datasets)}")
 
 
@@ -155,7 +153,10 @@ def judged(job: Job, name: str) -> Judged:
 
 
 def open_dataset(job: Job, name: str) -> Samples:
-    """A dataset, with the features that the run has of it where the stage reads features."""
+    """A dataset, with the features that the run has of it where the stage reads features.
+
+    Of a dataset that a repeat has trained on in part, only the fold that it has not seen.
+    """
     from ..data import FeatureSamples
     from ..errors import DataError
     from ..pipeline.data import DataSource, feature_file
@@ -171,10 +172,46 @@ def open_dataset(job: Job, name: str) -> Samples:
         samples = recipe.build(DataFacts(job.heads, size, validation=True))
     except DataError as error:
         raise DataError(*(f"datasets.{name}: {problem}" for problem in error.problems)) from error
-    if job.stage is not None and job.stage.network is not None and job.place is not None and job.place.run:
-        source = DataSource(job.config, RunDirectory(job.place.run))
-        for stage in job.config.trainings:
-            folder = source.features_folder(stage) if stage.name == job.place.name else None
-            if folder is not None and (folder / feature_file(name)).is_file():
-                return FeatureSamples(samples, folder / feature_file(name))
-    return samples
+    stage = own_stage(job)
+    if stage is None or job.place is None or job.place.run is None:
+        return samples
+    source = DataSource(job.config, RunDirectory(job.place.run))
+    folder = source.features_folder(stage)
+    if folder is not None and (folder / feature_file(name)).is_file():
+        samples = FeatureSamples(samples, folder / feature_file(name))
+    return held_out(source, stage, name, samples, RunDirectory(job.place.run).stage(stage.name).record())
+
+
+def own_stage(job: Job) -> Stage | None:
+    """The stage, or repeat of one, of the run's configuration that is judged; None where there is none."""
+    from ..config import expand
+
+    named = [
+        one for one in expand(job.config).trainings if job.place is not None and one.name == job.place.name
+    ]
+    return named[0] if named and job.stage is not None else None
+
+
+def held_out(
+    source: DataSource, stage: Stage, name: str, samples: Samples, record: Mapping[str, Any] | None
+) -> Samples:
+    """Of a dataset that a repeat has trained on in part, the fold that it has not seen.
+
+    Raises:
+        DataError: if the dataset is no longer what it was.
+    """
+    import numpy as np
+
+    from ..config import Repeat
+    from ..data import SubsetSamples
+    from ..errors import DataError
+
+    folds = source.folds(stage)
+    if folds is None or name not in folds.numbers or not isinstance(stage, Repeat):
+        return samples
+    numbers = folds.numbers[name]
+    if len(numbers) != len(samples) or folds.digest() != (record or {}).get("folds"):
+        raise DataError(
+            f"datasets.{name}: has changed since {stage.name!r} was trained, so its folds are others"
+        )
+    return SubsetSamples(samples, np.flatnonzero(numbers == stage.fold))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..pipeline import duration
+from ..report_html import combines_metrics, title_of, value_text
 
 
 def print_report(report: Mapping[str, Any], output: Path) -> None:
@@ -23,22 +24,28 @@ def print_report(report: Mapping[str, Any], output: Path) -> None:
 
 
 def report_table(report: Mapping[str, Any]) -> Table:
-    """One row per stage, one column per metric; where all are of one feed, the title names it instead."""
+    """One row per stage, one column per metric; where all are of one feed, the title names it instead.
+
+    Where several metrics choose the best epoch, their weighted sum has the first column.
+    """
     stages = [stage for stage in report["stages"] if stage.get("kind") != "extract"]
     names = list(dict.fromkeys(name for stage in stages for name in stage["metrics"]))
     feeds = {name.partition("/")[0] for name in names}
     title = f"{report['name']}, validated on {feeds.pop()}" if len(feeds) == 1 else report["name"]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("stage", no_wrap=True, vertical="bottom")
+    score = ["score"] if combines_metrics(stages) else []
+    for heading in score:
+        table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
     for name in names:
         table.add_column(_heading(name, with_feed=bool(feeds)), justify="right", no_wrap=True)
     for heading in ("best\nepoch", "time", "samples\nper s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for stage in stages:
-        values = [f"{stage['metrics'][name]:.3f}" if name in stage["metrics"] else "" for name in names]
+        values = [value_text(stage, name) for name in (*score, *names)]
         rate = f"{stage['samples_per_second']:,.0f}"
-        epochs = f"{stage['best_epoch']}/{stage['epochs']}"
-        table.add_row(stage["name"], *values, epochs, duration(stage["seconds"]), rate)
+        epochs = "" if "repeats" in stage else f"{stage['best_epoch']}/{stage['epochs']}"
+        table.add_row(title_of(stage), *values, epochs, duration(stage["seconds"]), rate)
     return table
 
 

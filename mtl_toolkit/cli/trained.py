@@ -41,7 +41,7 @@ class StageAt:
 
 
 def find_stage(given: str) -> StageAt:
-    """The stage that RUN[/STAGE] names: of a run alone, the last that trained.
+    """The stage, or repeat of one, that RUN[/STAGE[/REPEAT]] names: of a run alone, the last that trained.
 
     Raises:
         UserError: if there is none.
@@ -58,33 +58,44 @@ def find_stage(given: str) -> StageAt:
         if not names:
             raise UserError(f"{path}: no stage of this run is trained yet")
         return StageAt(path / names[-1], path, names[-1])
-    if (path.parent / CONFIG).is_file():
-        known = trained_stages(path.parent)
-        raise UserError(
-            f"{path.parent}: there is no trained stage {path.name!r}{suggestion(path.name, known)}"
-        )
+    for run in (path.parent, path.parent.parent):
+        if (run / CONFIG).is_file():
+            raise UserError(_unknown_stage(run, path.relative_to(run).as_posix()))
     raise UserError(f"{path}: no run and no trained stage there (neither {CONFIG} nor {DESCRIPTION})")
 
 
 def _stage_of(path: Path, checkpoint: Path) -> StageAt:
     """The stage of a checkpoint, which lies in the stage's folder as `best` or `last`, or anywhere alone."""
-    from ..rundir import CONFIG
+    from ..rundir import CONFIG, RECORD
 
     whole = checkpoint.resolve()  # "." and ".." have names only then
     stage = whole.parent if whole.name in ("best", "last") else whole
-    if not (stage.parent / CONFIG).is_file():
-        return StageAt(path, None, stage.name)
-    run = stage.parent if path.is_absolute() else Path(os.path.relpath(stage.parent))
-    return StageAt(path, run, stage.name)
+    for run in (stage.parent, stage.parent.parent):
+        # A repeat lies in the folder of its stage; so does the network of an extract stage, without a record.
+        if (run / CONFIG).is_file() and (run == stage.parent or (stage / RECORD).is_file()):
+            shown = run if path.is_absolute() else Path(os.path.relpath(run))
+            return StageAt(path, shown, stage.relative_to(run).as_posix())
+    return StageAt(path, None, stage.name)
+
+
+def _unknown_stage(run: Path, name: str) -> str:
+    known = trained_stages(run)
+    if repeats := [other for other in known if other.startswith(f"{name}/")]:
+        return f"{run}: stage {name!r} is repeated; name one of {', '.join(repeats)}"
+    return f"{run}: there is no trained stage {name!r}{suggestion(name, known)}"
 
 
 def trained_stages(run: Path) -> list[str]:
-    """The stages of a run that have a checkpoint, in the order of its configuration."""
+    """The stages of a run, and repeats of them, that have a checkpoint, in the order of its configuration."""
     from ..checkpoint import DESCRIPTION
+    from ..config import repeat_labels
     from ..config.load import read_toml
     from ..rundir import CONFIG
 
-    names = [str(stage.get("name")) for stage in read_toml(run / CONFIG).get("stages", [])]
+    names: list[str] = []
+    for stage in read_toml(run / CONFIG).get("stages", []):
+        labels = repeat_labels(stage.get("folds"), stage.get("seeds", 1))
+        names += [f"{stage.get('name')}/{label}" for label, _ in labels] or [str(stage.get("name"))]
     return [name for name in names if (run / name / "best" / DESCRIPTION).is_file()]
 
 

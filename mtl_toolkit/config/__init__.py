@@ -3,7 +3,7 @@
 from ..fields import fields_of
 from .load import Loaded, check_config, config_from, load_config
 from .plain import plain, recipes_in
-from .repeats import Repeat, expand, repeat_names, repeats_of
+from .repeats import Repeat, expand, repeat_labels, repeat_names, repeats_of
 from .resolve import own_tasks, stage_model, stage_tasks
 from .schema import Config, Model, Plugins, Task, Tracker, TrainerOptions
 from .stages import (
@@ -46,6 +46,7 @@ __all__ = [
     "own_tasks",
     "plain",
     "recipes_in",
+    "repeat_labels",
     "repeat_names",
     "repeats_of",
     "stage_model",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import overload
 
 import attrs
 
@@ -28,6 +29,10 @@ def repeat_names(stage: AnyStage) -> tuple[str, ...]:
     return tuple(f"{stage.name}/{label}" for label, _ in _labels(stage))
 
 
+@overload
+def repeats_of(stage: Stage) -> tuple[Stage, ...]: ...
+@overload
+def repeats_of(stage: AnyStage) -> tuple[AnyStage, ...]: ...
 def repeats_of(stage: AnyStage) -> tuple[AnyStage, ...]:
     """What is trained for a stage: its repeats, or the stage itself if it is not repeated."""
     labels = _labels(stage)
@@ -52,14 +57,19 @@ def names_to_refer_to(stages: Iterable[AnyStage]) -> list[str]:
     return [name for stage in stages for name in repeat_names(stage) or (stage.name,)]
 
 
+def repeat_labels(folds: int | None, seeds: int) -> list[tuple[str, int | None]]:
+    """What each repeat's name ends in, and the fold that it holds out; none if there is only one training."""
+    runs = [f"seed-{number}" for number in range(1, seeds + 1)] if seeds > 1 else []
+    if folds is None:
+        return [(run, None) for run in runs]
+    return [
+        ("-".join(filter(None, (f"fold-{fold}", run))), fold)
+        for fold in range(1, folds + 1)
+        for run in runs or [""]
+    ]
+
+
 def _labels(stage: AnyStage) -> list[tuple[str, int | None]]:
-    """What each repeat's name ends in, and the fold that it holds out."""
     if not isinstance(stage, Stage) or isinstance(stage, Repeat):
         return []
-    seeds = [f"seed-{number}" for number in range(1, stage.seeds + 1)] if stage.seeds > 1 else []
-    if stage.folds is None:
-        return [(seed, None) for seed in seeds]
-    folds = range(1, stage.folds + 1)
-    return [
-        ("-".join(filter(None, (f"fold-{fold}", seed))), fold) for fold in folds for seed in seeds or [""]
-    ]
+    return repeat_labels(stage.folds, stage.seeds)

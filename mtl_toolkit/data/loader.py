@@ -23,6 +23,7 @@ from ..plugin.task import label_problem
 from ..samples import Samples
 from .samples import CachedSamples
 from .streams import LiveStream, Plan
+from .subset import SubsetSamples
 
 Step = tuple[list[np.ndarray], list[np.ndarray] | None]  # sample indices and noise of each stream's rows
 
@@ -249,6 +250,8 @@ def _check_labels(streams: Sequence[LiveStream], heads: Mapping[str, Head]) -> N
 def _prepare(samples: Samples) -> None:
     if isinstance(samples, CachedSamples):
         samples.prepare()
+    elif isinstance(samples, SubsetSamples):
+        _prepare(samples.source)
     for part in getattr(samples, "parts", ()):
         _prepare(part)
 

@@ -6,7 +6,7 @@ from .progress_screen import ProgressScreen, duration
 from .runner import run
 from .screen import Screen
 from .stage import build_objective
-from .survey import StageData, survey
+from .survey import StageData, origin_of, survey
 
 __all__ = [
     "DataSource",
@@ -17,6 +17,7 @@ __all__ = [
     "build_objective",
     "duration",
     "load_stage",
+    "origin_of",
     "run",
     "survey",
 ]

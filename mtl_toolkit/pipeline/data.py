@@ -15,6 +15,7 @@ from ..config import (
     Config,
     ExtractStage,
     Feed,
+    Repeat,
     Stage,
     Stream,
     Validation,
@@ -28,6 +29,7 @@ from ..data import (
     FeatureLayout,
     FeatureSamples,
     LiveStream,
+    SubsetSamples,
     WindowTable,
     covering_windows,
     fingerprint,
@@ -39,6 +41,7 @@ from ..plugin import DataFacts, Dataset, Head
 from ..plugin.task import label_problem
 from ..rundir import RunDirectory
 from ..samples import Samples
+from .folds import Folds, cut, trained_on
 
 
 class DataSource:
@@ -55,7 +58,9 @@ class DataSource:
         self._directory = directory
         self._open: dict[tuple[str, bool, int], Samples] = {}
         self._fingerprints: dict[tuple[str, bool], dict[str, str]] = {}
-        self._tables: dict[tuple[tuple[str, ...], bool, Windows], WindowTable] = {}
+        self._tables: dict[tuple[tuple[str, ...], bool, Windows, object], WindowTable] = {}
+        self._folds: dict[str, Folds] = {}
+        self._parts: dict[tuple[str, int, str | None, str, bool], Samples] = {}
         self._features: dict[tuple[str, str, bool], FeatureSamples] = {}
 
     def samples(self, stage: Stage, feed: Feed, *, validation: bool) -> Samples:
@@ -64,7 +69,7 @@ class DataSource:
         Raises:
             DataError: if a dataset cannot be opened, holds invalid labels, or has no samples.
         """
-        parts = {name: self._inputs(stage, name, validation=validation) for name in feed.datasets}
+        parts = {name: self._part(stage, name, validation=validation) for name in feed.datasets}
         return next(iter(parts.values())) if len(parts) == 1 else ConcatSamples(parts)
 
     def stream(self, stage: Stage, stream: Stream) -> LiveStream:
@@ -101,7 +106,8 @@ class DataSource:
         samples = self.samples(stage, feed, validation=validation)
         if stage.windows is None:
             return samples, None
-        key = (feed.datasets, validation, stage.windows)
+        held_out = (stage.origin, stage.fold) if isinstance(stage, Repeat) and stage.fold else None
+        key = (feed.datasets, validation, stage.windows, held_out)
         if key not in self._tables:
             cut = covering_windows if validation else training_windows
             try:
@@ -116,11 +122,27 @@ class DataSource:
         found: dict[str, dict[str, str]] = {}
         for name, validation in dataset_uses(stage):
             if name not in found:
-                key = (name, validation)
-                if key not in self._fingerprints:
-                    self._fingerprints[key] = fingerprint(self.dataset(name, validation=validation))
-                found[name] = self._fingerprints[key]
+                found[name] = self._fingerprint(name, validation=validation)
         return found
+
+    def _fingerprint(self, name: str, *, validation: bool) -> dict[str, str]:
+        key = (name, validation)
+        if key not in self._fingerprints:
+            self._fingerprints[key] = fingerprint(self.dataset(name, validation=validation))
+        return self._fingerprints[key]
+
+    def folds(self, stage: Stage) -> Folds | None:
+        """The folds of the stage that a repeat is of; None if it holds nothing out.
+
+        Raises:
+            DataError: if its training data cannot be cut into so many.
+        """
+        if not isinstance(stage, Repeat) or stage.fold is None:
+            return None
+        if stage.origin not in self._folds:
+            datasets = {name: self.dataset(name, validation=False) for name in trained_on(stage)}
+            self._folds[stage.origin] = cut(self.config, stage, datasets)
+        return self._folds[stage.origin]
 
     def dataset(self, name: str, *, validation: bool, size: int | None = None) -> Samples:
         """A dataset.
@@ -170,6 +192,35 @@ class DataSource:
         """
         inputs = [self._inputs(stage, name, validation=validation) for name in feed.datasets]
         return [one.layout for one in inputs if isinstance(one, FeatureSamples)]
+
+    def _part(self, stage: Stage, name: str, *, validation: bool) -> Samples:
+        """A dataset without the fold that the stage holds out, or for validation that fold alone.
+
+        A dataset that the stage does not train on is whole.
+        """
+        folds = self.folds(stage)
+        whole = self._inputs(stage, name, validation=validation)
+        if folds is None or name not in folds.numbers:
+            return whole
+        assert isinstance(stage, Repeat)
+        assert stage.fold is not None
+        if validation:
+            self._check_same(stage, name)
+        if self._parts and next(iter(self._parts))[:2] != (stage.origin, stage.fold):
+            self._parts.clear()  # labels of one fold at a time are enough to hold
+        key = (stage.origin, stage.fold, stage.features, name, validation)
+        if key not in self._parts:
+            mine = (folds.numbers[name] == stage.fold) == validation
+            self._parts[key] = SubsetSamples(whole, np.flatnonzero(mine))
+        return self._parts[key]
+
+    def _check_same(self, stage: Repeat, name: str) -> None:
+        """A dataset may open otherwise for validation; folds need the same samples."""
+        if self._fingerprint(name, validation=True) != self._fingerprint(name, validation=False):
+            raise DataError(
+                f"stages.{stage.origin}: folds: dataset {name!r} has other samples or labels in validation "
+                "than in training"
+            )
 
     def _inputs(self, stage: Stage, name: str, *, validation: bool) -> Samples:
         samples = self.dataset(name, validation=validation)

@@ -187,6 +187,7 @@ def find_checkpoint(path: Path) -> Path:
         recover_folder(folder)
         if (folder / DESCRIPTION).is_file():
             return folder
-    stages = sorted(found.parent.parent.name for found in path.glob(f"*/best/{DESCRIPTION}"))
+    found = [*path.glob(f"*/best/{DESCRIPTION}"), *path.glob(f"*/*/best/{DESCRIPTION}")]
+    stages = sorted(file.parent.parent.relative_to(path).as_posix() for file in found)
     near = f"; name a stage of this run: {', '.join(stages)}" if stages else ""
     raise RunError(f"{path}: no checkpoint there (neither best/{DESCRIPTION} nor {DESCRIPTION}){near}")

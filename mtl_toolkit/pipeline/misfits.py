@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import DESCRIPTION, read_description
-from ..config import AnyStage, Config, ExtractStage, Stage, stage_model
+from ..config import AnyStage, Config, ExtractStage, Stage, expand, stage_model
 from ..errors import RunError, UserError, suggestion
 from ..model import describe
 from .data import stage_heads
@@ -59,9 +59,14 @@ def has_features(reference: str) -> bool:
     return path.is_absolute() and (path / NETWORK / DESCRIPTION).is_file()
 
 
+def _by_name(config: Config) -> dict[str, AnyStage]:
+    """What a reference may name, repeats of stages too."""
+    return {one.name: one for one in expand(config).stages}
+
+
 def _network_of_features(config: Config, reference: str) -> dict[str, Any]:
     """The description of the network that makes features: of a stage here, or in another run's folder."""
-    stages = {one.name: one for one in config.stages}
+    stages = _by_name(config)
     extract = stages.get(reference)
     if not isinstance(extract, ExtractStage):
         if not has_features(reference):
@@ -76,9 +81,9 @@ def _described(config: Config, reference: str) -> dict[str, Any]:
     Raises:
         UserError: if there is none.
     """
-    for stage in config.trainings:
-        if stage.name == reference:
-            return description(config, stage)
+    stage = _by_name(config).get(reference)
+    if isinstance(stage, Stage):
+        return description(config, stage)
     return read_description(find_checkpoint(Path(reference)))
 
 
@@ -104,7 +109,7 @@ def _unfit_network(config: Config, stage: ExtractStage) -> Iterator[str]:
 def _misfit(
     key: str, config: Config, stage: Stage, reference: str, ours: Mapping[str, Any], tasks: Sequence[str]
 ) -> list[str]:
-    earlier = {one.name: one for one in config.trainings}
+    earlier = {one.name: one for one in expand(config).trainings}
     try:
         theirs = _described(config, reference)
         own = reference in earlier

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from ..config import Config, ExtractStage, Feed, Stage, Stream, own_tasks
+from ..config import Config, ExtractStage, Feed, Repeat, Stage, Stream, own_tasks, repeats_of
 from ..data import FeedSummary, Overlap, epoch_steps, find_overlap, summarise
 from ..errors import DataError, UserError
 from ..samples import Samples
@@ -21,7 +21,17 @@ from .trackers import tracker_problems
 
 @attrs.frozen(eq=False)
 class StageData:
-    """What the data of a stage amounts to."""
+    """What the data of a stage, or of a repeat of one, amounts to.
+
+    Attributes:
+        stage: the stage or repeat.
+        streams: what it trains on.
+        validation: what it is validated on.
+        steps: in an epoch.
+        overlaps: what training and validation share.
+        missing: pictures that are not there.
+        folds: samples of each fold of its training data; none if it is not cut into folds.
+    """
 
     stage: Stage
     streams: Sequence[FeedSummary]
@@ -29,6 +39,7 @@ class StageData:
     steps: int
     overlaps: Sequence[Overlap]
     missing: Sequence[str]
+    folds: Sequence[int] = ()
 
 
 def inspect_stage(source: DataSource, stage: Stage) -> StageData:
@@ -57,7 +68,8 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
             problems += _unlabelled(source.config, stage, summary, kind) or _unfit_sampler(
                 source, stage, feed
             )
-            missing |= dict.fromkeys(f"{feed.title}: {problem}" for problem in samples.problems())
+            if not isinstance(stage, Repeat) or stage.fold in (None, 1):  # all folds are of the same files
+                missing |= dict.fromkeys(f"{feed.title}: {problem}" for problem in samples.problems())
             summaries[kind].append(summary)
             opened[kind].append((feed.title, samples))
             sizes[kind].append(len(samples if windows is None else windows))
@@ -65,6 +77,7 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
         raise DataError(*problems)
     overlaps = find_overlap(opened["train"], opened["validation"])
     quotas = [stream.batch_size for stream in stage.streams]
+    folds = source.folds(stage)
     return StageData(
         stage=stage,
         streams=summaries["train"],
@@ -72,6 +85,7 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
         steps=epoch_steps(list(zip(sizes["train"], quotas, strict=True)), stage.epoch_length),
         overlaps=overlaps,
         missing=list(missing),
+        folds=() if folds is None else folds.sizes(),
     )
 
 
@@ -79,40 +93,51 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
     """Do all that can be checked before training, short of building the network.
 
     Returns:
-        What the data of each stage amounts to, where it could be opened; and all problems, one line each.
+        What the data of each stage, or of each of its repeats, amounts to, where it could be opened; and all
+        problems, one line each. Of the repeats of a stage only the first tells its problems.
     """
     problems = [*option_lines(config), *network_problems(config), *misfit_parts(config)]
     problems += [line for stage in config.stages for line in misfit_networks(config, stage)]
     stages: list[StageData] = []
     for stage in config.trainings:
         try:
-            stages.append(_alike(stage, stages) or inspect_stage(source, stage))
+            for one in repeats_of(stage):
+                stages.append(_alike(one, stages) or inspect_stage(source, one))
         except DataError as error:
             problems += error.problems
     for extract in config.stages:
         if isinstance(extract, ExtractStage):
             problems += unfit_datasets(source, extract)
+    told: set[str] = set()
     for data in stages:
         problems += data.missing
-        if not data.stage.allow_overlap:
+        origin = origin_of(data.stage)
+        if data.overlaps and origin not in told and not data.stage.allow_overlap:
+            told.add(origin)
             problems += [
-                f"stages.{data.stage.name}: {overlap}; set allow_overlap = true to train all the same"
+                f"stages.{origin}: {overlap}; set allow_overlap = true to train all the same"
                 for overlap in data.overlaps
             ]
     return stages, list(dict.fromkeys(problems))
+
+
+def origin_of(stage: Stage) -> str:
+    """The name of a stage in the configuration, of which it may be a repeat."""
+    return stage.origin if isinstance(stage, Repeat) else stage.name
 
 
 def _alike(stage: Stage, stages: Sequence[StageData]) -> StageData | None:
     """The same data as in an earlier stage is not looked through again: it may be millions of samples."""
     for data in stages:
         other = data.stage
-        key, other_key = (
-            (one.streams, one.validation, one.epoch_length, one.features, one.windows)
-            for one in (stage, other)
-        )
-        if key == other_key:
+        if _what_is_read(stage) == _what_is_read(other):
             return attrs.evolve(data, stage=stage)
     return None
+
+
+def _what_is_read(stage: Stage) -> tuple[object, ...]:
+    held_out = (stage.origin, stage.fold) if isinstance(stage, Repeat) and stage.fold else None
+    return (stage.streams, stage.validation, stage.epoch_length, stage.features, stage.windows, held_out)
 
 
 def unfit_datasets(source: DataSource, stage: ExtractStage) -> list[str]:

@@ -199,7 +199,8 @@ def settings_of(event: StageStarted) -> dict[str, bool | int | float | str]:
     """
     config = {key: value for key, value in event.config.items() if key != "stages"}
     config["trainer"] = {k: v for k, v in config.get("trainer", {}).items() if k != "trackers"}
-    stages = [stage for stage in event.config.get("stages", ()) if stage["name"] == event.stage]
+    own = event.stage.partition("/")[0]  # a repeat has the settings of its stage
+    stages = [stage for stage in event.config.get("stages", ()) if stage["name"] == own]
     return dict(_flat({**config, **({"stage": stages[0]} if stages else {})}))
 
 
