@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from .prediction import parse_listing, predict
     from .registry import Registry
     from .samples import Samples
+    from .self_supervision import with_own_targets
     from .trainer import Feed, Interrupted, Observer, Progress, Trainer
 
 __all__ = [
@@ -148,6 +149,7 @@ __all__ = [
     "run",
     "suggestion",
     "validators",
+    "with_own_targets",
 ]
 
 _MODULES = {
@@ -211,6 +213,7 @@ _MODULES = {
     "prediction": ("parse_listing", "predict"),
     "registry": ("Registry",),
     "samples": ("Samples",),
+    "self_supervision": ("with_own_targets",),
     "trainer": ("Feed", "Interrupted", "Observer", "Progress", "Trainer"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

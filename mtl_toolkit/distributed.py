@@ -84,10 +84,25 @@ def gather_outputs(
     return {task: output.map(gather) for task, output in outputs.items()}
 
 
+def gather_rows(tensor: Tensor, sizes: Sequence[tuple[int, ...]]) -> Tensor:
+    """The rows of all ranks from each rank's own, stream after stream; without gradient."""
+    rows = [sum(one) for one in sizes]
+    return merge(_everyones(tensor, rows), sizes)
+
+
 def merge(parts: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> Tensor:
     """Lay the ranks' rows side by side, stream after stream."""
     pieces = [part.split(list(size)) for part, size in zip(parts, sizes, strict=True)]
     return torch.cat([piece for stream in zip(*pieces, strict=True) for piece in stream])
+
+
+def _everyones(tensor: Tensor, rows: Sequence[int]) -> list[Tensor]:
+    """The rows of each rank; all ranks must send as many, so they are padded."""
+    padded = tensor.new_zeros((max(rows), *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor
+    everyone = [torch.empty_like(padded) for _ in rows]
+    dist.all_gather(everyone, padded)
+    return [part[:count] for part, count in zip(everyone, rows, strict=True)]
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
@@ -143,11 +158,7 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, tensor: Tensor, rows: list[int]) -> Tensor:
         rank = dist.get_rank()
         ctx.mine = slice(sum(rows[:rank]), sum(rows[: rank + 1]))
-        padded = tensor.new_zeros((max(rows), *tensor.shape[1:]))
-        padded[: len(tensor)] = tensor
-        everyone = [torch.empty_like(padded) for _ in rows]
-        dist.all_gather(everyone, padded)
-        return torch.cat([part[:count] for part, count in zip(everyone, rows, strict=True)])
+        return torch.cat(_everyones(tensor, rows))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]

@@ -23,6 +23,7 @@ class FeedMetrics:
         device: where the states live; on a device without float64 they live on the CPU.
 
     Attributes:
+        heads: as given.
         names: what `compute` reports, as "<feed>/<task>/<metric>".
     """
 
@@ -34,6 +35,7 @@ class FeedMetrics:
         device: torch.device | str = "cpu",
     ) -> None:
         self.device = torch.device("cpu" if torch.device(device).type == "mps" else device)
+        self.heads = dict(heads)
         self.tasks = tuple(heads)
         chosen = [
             (task, head, metric)

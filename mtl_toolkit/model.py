@@ -213,6 +213,12 @@ class Frames:
         return result.reshape(self.windows * self.longest, -1)[self.place]
 
 
+def seen_by(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The part of the inputs that a network sees, before it normalises them."""
+    cut = next((module for module in model.modules() if isinstance(module, CentreCrop)), None)
+    return inputs if cut is None else cut(inputs)
+
+
 def preprocessing_of(model: Model) -> Preprocessing:
     """The preprocessing that a model's table asks for; raises ConfigError for unfit statistics."""
     mean, std = model.backbone.statistics()

@@ -40,6 +40,7 @@ READING_ORDER = (
     "model",
     "objective",
     "metrics",
+    "self_supervision",
     "evaluation",
     "distributed",
     "checkpoint",

@@ -107,9 +107,9 @@ def _print_stages(console: Console, stages: Sequence[StageData], config: Config)
 
 
 def _labels(feed: FeedSummary) -> str:
-    if not feed.coverage:
-        return "none"
-    return "\n".join(coverage_text(task, coverage, feed.samples) for task, coverage in feed.coverage.items())
+    lines = [coverage_text(task, coverage, feed.samples) for task, coverage in feed.coverage.items()]
+    lines += [f"{task}: made of the inputs" for task in feed.made]
+    return "\n".join(lines) or "none"
 
 
 def coverage_text(task: str, coverage: Coverage, samples: int) -> str:

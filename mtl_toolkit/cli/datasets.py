@@ -103,9 +103,10 @@ def chosen_datasets(loaded: Loaded, title: str, dataset: str | None) -> list[str
 def config_dataset(loaded: Loaded, name: str, size: int | None = None) -> Chosen:
     """A dataset of a configuration, for all its tasks."""
     from ..plugin import DataFacts
+    from ..plugin.task import labelled_heads
 
     config = loaded.config
-    heads = {task: one.head for task, one in config.tasks.items() if not one.head.members}
+    heads = labelled_heads({task: one.head for task, one in config.tasks.items()})
     facts = DataFacts(heads, size or config.model.read_size, validation=True)
     return Chosen(f"datasets.{name}: ", config.datasets[name], facts, loaded.registry)
 
@@ -124,10 +125,11 @@ def plugin_dataset(registry: Registry, name: str, overrides: tuple[str, ...], si
 
 
 def default_heads(registry: Registry) -> Mapping[str, Head]:
-    """The heads that need no options, by their own names; none that combines others."""
+    """The heads of labels that need no options, by their own names."""
     from ..config.from_plain import from_plain
     from ..errors import ConfigError
     from ..plugin import Head
+    from ..plugin.task import labelled_heads
 
     heads = {}
     for plugin in registry.of_kind("head"):
@@ -135,6 +137,5 @@ def default_heads(registry: Registry) -> Mapping[str, Head]:
             head = from_plain(Head, {"type": plugin.name}, registry, Path())  # type: ignore[type-abstract]
         except ConfigError:
             continue  # one that must be told its classes says nothing here
-        if not head.members:
-            heads[plugin.name] = head
-    return heads
+        heads[plugin.name] = head
+    return labelled_heads(heads)

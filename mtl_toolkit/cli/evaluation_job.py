@@ -68,6 +68,7 @@ def make_job(
     from ..config import load_config
     from ..pipeline import load_stage
     from ..plugin import Writer
+    from ..plugin.task import labelled_heads
     from ..registry import Registry
     from ..rundir import CONFIG
 
@@ -77,7 +78,7 @@ def make_job(
                 f"{run}: a configuration alone has nothing to judge; name a RUN, or --predictions"
             )
         loaded = load_config(run, disable_plugins=disabled)
-        heads = {task: one.head for task, one in loaded.config.tasks.items() if not one.head.members}
+        heads = labelled_heads({task: one.head for task, one in loaded.config.tasks.items()})
         writer = (
             None if format_ is None else parse_plugin("--format", format_, Writer, loaded.registry)  # type: ignore[type-abstract]
         )
@@ -91,7 +92,8 @@ def make_job(
     writer = (
         None if format_ is None else parse_plugin("--format", format_, Writer, registry)  # type: ignore[type-abstract]
     )
-    return Job(loaded.config, stage.heads, stage, place, registry, writer, predictions, options)
+    heads = labelled_heads(stage.heads)
+    return Job(loaded.config, heads, stage, place, registry, writer, predictions, options)
 
 
 def chosen(job: Job, datasets: Sequence[str], option: str = "--dataset") -> list[str]:

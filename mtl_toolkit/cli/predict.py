@@ -92,8 +92,8 @@ def predict(
     registry = Registry.load(disabled)
     stage = load_stage(place.path, registry)
     chosen = choose_device(device, precision)
-    writer = None if format_ is None else parse_writer(format_, stage.heads, registry)
-    chains = parse_postprocess(postprocess, stage.heads, registry)
+    writer = None if format_ is None else parse_writer(format_, stage.predicted, registry)
+    chains = parse_postprocess(postprocess, stage.predicted, registry)
     wanted = None if listing is None else parse_listing(listing)
     finder = None if detector is None else parse_plugin("--detector", detector, Detector, registry)  # type: ignore[type-abstract]
     samples = open_input(

@@ -27,12 +27,21 @@ class Coverage:
 
 @attrs.frozen
 class FeedSummary:
-    """A stream or a validation feed in numbers."""
+    """A stream or a validation feed in numbers.
+
+    Attributes:
+        title: how logs call it.
+        task: the task that it is for.
+        samples: how many.
+        coverage: the labels, by task.
+        made: tasks whose targets are made of the inputs.
+    """
 
     title: str
     task: str
     samples: int
     coverage: Mapping[str, Coverage]
+    made: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -53,9 +62,11 @@ class Overlap:
         )
 
 
-def summarise(title: str, task: str, samples: Samples, heads: Mapping[str, Head]) -> FeedSummary:
-    """Count the samples and labels of a feed."""
-    return FeedSummary(title, task, len(samples), coverage_of(samples, heads))
+def summarise(
+    title: str, task: str, samples: Samples, heads: Mapping[str, Head], made: Sequence[str] = ()
+) -> FeedSummary:
+    """Count the samples and labels of a feed; the tasks `made` have no labels, but targets in every row."""
+    return FeedSummary(title, task, len(samples), coverage_of(samples, heads), tuple(made))
 
 
 def coverage_of(samples: Samples, heads: Mapping[str, Head]) -> dict[str, Coverage]:

@@ -33,7 +33,8 @@ class StreamLoader:
 
     Args:
         plan: which samples make up a step.
-        heads: the tasks with outputs; every batch has a target and a mask for each.
+        heads: the tasks with outputs; every batch has a target and a mask for each, but for those that make
+            their targets of its inputs, see `with_own_targets`.
         workers: loader processes; 0 reads in the calling process.
         pin_memory: put batches in pinned memory, for a GPU.
         keep_workers: let them live as long as the loader, not as long as an epoch.
@@ -54,6 +55,7 @@ class StreamLoader:
         keep_workers: bool = True,
         check_labels: bool = True,
     ) -> None:
+        heads = {task: head for task, head in heads.items() if not head.self_supervised}
         if check_labels:
             _check_labels(plan.streams, heads)
         self.plan = plan

@@ -38,7 +38,7 @@ from ..data import (
 from ..errors import DataError, UnreadableSampleError, UserError
 from ..model import dtype_problem
 from ..plugin import DataFacts, Dataset, Head
-from ..plugin.task import label_problem
+from ..plugin.task import label_problem, labelled_heads
 from ..rundir import RunDirectory
 from ..samples import Samples
 from .folds import Folds, cut, trained_on
@@ -55,6 +55,7 @@ class DataSource:
     def __init__(self, config: Config, directory: RunDirectory | None = None) -> None:
         self.config = config
         self.heads = {name: task.head for name, task in config.tasks.items() if not task.head.members}
+        self.labelled = labelled_heads(self.heads)
         self._directory = directory
         self._open: dict[tuple[str, bool, int], Samples] = {}
         self._fingerprints: dict[tuple[str, bool], dict[str, str]] = {}
@@ -161,10 +162,10 @@ class DataSource:
             recipe = self.config.datasets[name]
             with _noting(name, recipe):
                 try:
-                    samples = recipe.build(DataFacts(self.heads, size, validation))
+                    samples = recipe.build(DataFacts(self.labelled, size, validation))
                 except DataError as error:
                     raise DataError(*(f"datasets.{name}: {problem}" for problem in error.problems)) from error
-                _check(name, samples, self.heads)
+                _check(name, samples, self.labelled)
             self._open[key] = CachedSamples(samples) if recipe.cache else samples
         return self._open[key]
 

@@ -50,8 +50,15 @@ class TrainedStage:
     windows: Windows | None = None
     network: TrainedStage | None = None
 
+    @property
+    def predicted(self) -> dict[str, Head]:
+        """The heads that predict something of a row: a head that only helps training may have no columns."""
+        return {task: head for task, head in self.heads.items() if head.columns}
+
     @torch.no_grad()
-    def outputs(self, inputs: Tensor, windows: Sequence[int] | None = None) -> dict[str, HeadOutput]:
+    def outputs(
+        self, inputs: Tensor, windows: Sequence[int] | None = None, tasks: Sequence[str] | None = None
+    ) -> dict[str, HeadOutput]:
         """Raw outputs by task.
 
         Args:
@@ -60,6 +67,7 @@ class TrainedStage:
                 [rows, width], or pictures, of which they are made first.
             windows: for a temporal network, rows of each window of frames that follow each other; None: all
                 rows are one window.
+            tasks: whose outputs are wanted; None: of all.
 
         Raises:
             ValueError: if pictures have another side: faces would be seen at a scale never trained; or if
@@ -73,7 +81,7 @@ class TrainedStage:
         self.model.eval()
         if self.network is not None and inputs.ndim == 4:
             inputs = self.features(inputs)
-        outputs: dict[str, HeadOutput] = self.model(inputs, windows=windows)
+        outputs: dict[str, HeadOutput] = self.model(inputs, tasks, windows)
         return outputs
 
     @torch.no_grad()

@@ -64,7 +64,8 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
             except DataError as error:
                 problems += [problem for problem in error.problems if problem not in problems]
                 continue
-            summary = summarise(feed.title, feed.task, samples, source.heads)
+            made = own_target_tasks(source.config, stage, feed)
+            summary = summarise(feed.title, feed.task, samples, source.labelled, made)
             problems += _unlabelled(source.config, stage, summary, kind) or _unfit_sampler(
                 source, stage, feed
             )
@@ -159,9 +160,19 @@ def _unlabelled(config: Config, stage: Stage, summary: FeedSummary, kind: str) -
     return [
         f"stages.{stage.name}: {what} {summary.title!r} has no label of task {task!r}"
         for task in own_tasks(config, summary.task)
-        if task not in summary.coverage
-        or not (summary.coverage[task].labelled or summary.coverage[task].partly)
+        if task not in summary.made
+        and (
+            task not in summary.coverage
+            or not (summary.coverage[task].labelled or summary.coverage[task].partly)
+        )
     ]
+
+
+def own_target_tasks(config: Config, stage: Stage, feed: Feed) -> tuple[str, ...]:
+    """The tasks whose targets are made of a feed's inputs: its own, and with sharing all of a stream's."""
+    shared = isinstance(feed, Stream) and stage.sharing
+    tasks = stage_heads(config, stage) if shared else own_tasks(config, feed.task)
+    return tuple(task for task in tasks if config.tasks[task].head.self_supervised)
 
 
 def _unfit_sampler(source: DataSource, stage: Stage, feed: Feed) -> list[str]:

@@ -296,6 +296,11 @@ class Head(Recipe):
         """Weights of the task's metrics in choosing the best epoch."""
 
 
+def labelled_heads(heads: Mapping[str, Head]) -> dict[str, Head]:
+    """The heads whose labels datasets have: not those that combine others, or make their own targets."""
+    return {task: one for task, one in heads.items() if not one.members and not one.self_supervised}
+
+
 def label_problem(task: str, labels: Labels, head: Head, samples: int) -> str | None:
     """The rule that the labels of a task break, and what was found, or None.
 

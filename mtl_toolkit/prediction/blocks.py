@@ -137,14 +137,14 @@ def _block(
     rows: np.ndarray,
     read: np.ndarray,
 ) -> Predictions:
+    heads = stage.predicted
     values = {
-        task: np.full((len(rows), len(head.columns)), np.nan, np.float32)
-        for task, head in stage.heads.items()
+        task: np.full((len(rows), len(head.columns)), np.nan, np.float32) for task, head in heads.items()
     }
     if len(read):
-        outputs = stage.outputs(batch.inputs.to(device, non_blocking=True), windows)
+        outputs = stage.outputs(batch.inputs.to(device, non_blocking=True), windows, list(heads))
         for task, output in outputs.items():
-            values[task][read] = stage.heads[task].predictions(output.values.float()).cpu().numpy()
+            values[task][read] = heads[task].predictions(output.values.float()).cpu().numpy()
     faces = np.zeros(len(rows), np.bool_)
     faces[read] = True
-    return Predictions(stage.heads, values, *facts.named(rows), faces=faces)
+    return Predictions(heads, values, *facts.named(rows), faces=faces)

@@ -11,6 +11,7 @@ from ..config import load_config
 from ..errors import DataError, UserError, suggestion
 from ..pipeline import TrainedStage
 from ..plugin import DataFacts, Dataset, Detector
+from ..plugin.task import labelled_heads
 from ..registry import Registry
 from ..rundir import CONFIG
 from ..samples import Samples
@@ -38,7 +39,7 @@ def open_input(
     Raises:
         UserError: if there is no such thing, or no plugin reads it, or it is empty.
     """
-    facts = DataFacts(stage.heads, stage.preprocessing.read_size, validation=True)
+    facts = DataFacts(labelled_heads(stage.heads), stage.preprocessing.read_size, validation=True)
     path = Path(given)
     if path.exists():
         recipe = path_dataset(path, registry, detector=detector, on_error=on_error)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, constraints
@@ -21,10 +22,24 @@ INTERVAL: Any = type(constraints.integer_interval(0, 1))  # torch has no public 
 class HeadTrial:
     """A head, and rows to try it on."""
 
-    def __init__(self, recipe: Head, labels: Labels | None = None) -> None:
+    def __init__(self, recipe: Head, labels: Labels | None = None, inputs: Tensor | None = None) -> None:
         self.recipe = recipe
-        self.examples = Examples(recipe, labels)
-        self.given = labels
+        self._inputs = pictures(40) if inputs is None else inputs
+        self.given = self._own_labels() if labels is None and recipe.self_supervised else labels
+        self.examples = Examples(recipe, self.given)
+
+    def inputs(self, rows: int) -> Tensor:
+        """What a self-supervised head makes its targets of."""
+        return self._inputs[:rows].clone()
+
+    def _own_labels(self) -> Labels | None:
+        """Those that a self-supervised head makes; None where its mistake is told by a check of its own."""
+        try:
+            values = self.recipe.target_of(self._inputs.clone()).numpy()
+        except Exception:
+            return None  # the check of `target_of` raises it again
+        fits = values.shape[1:] == self.recipe.target_shape and values.dtype == self.recipe.target_dtype
+        return Labels(values, np.ones(values.shape, np.bool_)) if fits else None
 
     def layers(self) -> ModuleTrial:
         """Its layers."""
@@ -48,6 +63,12 @@ class HeadTrial:
         """Labels of twelve samples, some of which are missing."""
         rows = self.examples.some_missing(12)
         return Labels(rows.target.numpy(), rows.mask.numpy())
+
+
+def pictures(rows: int) -> Tensor:
+    """Random pictures, uint8 [rows, 3, 32, 32]."""
+    generator = torch.Generator().manual_seed(7)
+    return torch.randint(0, 256, (rows, 3, 32, 32), dtype=torch.uint8, generator=generator)
 
 
 def parameters_of(distribution: Distribution) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.distributions import Distribution, constraints, kl_divergence
 
 from ..batch import Features, HeadOutput, Labels
@@ -20,21 +21,25 @@ from .head_trial import INTERVAL, HeadTrial, parameters_of, support_of
 from .losses import LOSS_RULES, LossTrial
 from .metrics import METRIC_RULES, MetricTrial
 from .modules import module_rules, named
+from .own_targets import OWN_TARGET_RULES
 from .recipes import check_recipe
 
 T = TypeVar("T")
 
 
-def check_head(recipe: Head, *, labels: Labels | None = None) -> list[Check]:
+def check_head(recipe: Head, *, labels: Labels | None = None, inputs: Tensor | None = None) -> list[Check]:
     """The checks of a head: its layers, what it says of its outputs, and its default losses and metrics.
 
     A combined head, which has no outputs, is only checked as a recipe, and for its facts.
 
     Args:
         recipe: the head.
-        labels: valid labels to try it on; by default made from its own estimates of random outputs.
+        labels: valid labels to try it on; by default made from its own estimates of random outputs, or of
+            inputs, if it makes its targets of these.
+        inputs: what a self-supervised head makes targets of, seven rows at least; by default pictures of
+            32 x 32 pixels.
     """
-    trial = HeadTrial(recipe, labels)
+    trial = HeadTrial(recipe, labels, inputs)
     common = [*check_recipe(recipe), *checks_of(recipe, trial, FACT_RULES)]
     if recipe.members:
         return common
@@ -154,7 +159,10 @@ def estimate_is_pure(trial: HeadTrial) -> None:
 
 
 def predictions_and_decisions(trial: HeadTrial) -> None:
-    """`predictions` gives float32 [rows, columns], and `decide` turns them into what `estimate` says."""
+    """`predictions` gives float32 [rows, columns], and `decide` turns them into what `estimate` says.
+
+    A head without columns decides nothing.
+    """
     head, values = trial.recipe, trial.values(9)
     shape = (9, len(head.columns))
     try:
@@ -163,6 +171,8 @@ def predictions_and_decisions(trial: HeadTrial) -> None:
         raise Broken(f"predictions() cannot be had in shape {shape}: {error}") from None
     expect(found.shape == shape, f"predictions of shape {tuple(found.shape)} for {shape[1]} columns")
     expect(found.dtype == torch.float32, f"predictions are {found.dtype}")
+    if not head.columns:
+        return  # nothing is predicted of a row that could be decided on
     decided = torch.from_numpy(np.asarray(head.decide(found.numpy())))
     wanted = head.estimate(values)
     if decided.numel() == wanted.numel():
@@ -268,6 +278,7 @@ HEAD_RULES: tuple[Rule[HeadTrial], ...] = (
     strata,
     tells_of_labels,
     *ENSEMBLE_RULES,
+    *OWN_TARGET_RULES,
 )
 
 

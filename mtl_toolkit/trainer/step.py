@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 
 from .. import distributed
 from ..batch import Batch, HeadOutput
-from ..model import MultiTaskModel
+from ..model import MultiTaskModel, seen_by
 from ..objective import Losses, Objective
+from ..self_supervision import own_targets, with_targets
 
 Teacher = Callable[[Tensor, Sequence[int] | None], Mapping[str, HeadOutput]]
 
@@ -61,7 +62,7 @@ class OptimizerStep:
         if sizes:
             outputs = distributed.gather_outputs(outputs, sizes)
             goal = distributed.gather_outputs(goal, sizes) if goal is not None else None
-        losses: Losses = self.objective(outputs, batch, goal)
+        losses: Losses = self.objective(outputs, self._completed(batch, inputs, sizes), goal)
         if self._begins:
             # Not sooner: memory freed before the forward pass costs the CPU thousands of page faults a step.
             self.optimizer.zero_grad()
@@ -87,6 +88,15 @@ class OptimizerStep:
             scaler.step(self.optimizer)
             scaler.update()
         self._begins = True
+
+    def _completed(self, batch: Batch, inputs: Tensor, sizes: Sequence[tuple[int, ...]]) -> Batch:
+        """The batch with the targets that inputs make; with several processes, of the inputs of all."""
+        if not any(head.self_supervised for head in self.objective.heads.values()):
+            return batch
+        made = own_targets(seen_by(self.model, inputs), self.objective.heads)
+        if sizes:
+            made = {task: distributed.gather_rows(target, sizes) for task, target in made.items()}
+        return with_targets(batch, made)
 
     def _scaled(self, share: float) -> Tensor | float:
         scaler = self.accelerator.scaler

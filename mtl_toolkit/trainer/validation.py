@@ -11,6 +11,8 @@ from torch import nn
 
 from ..data import StreamLoader
 from ..metrics import FeedMetrics
+from ..model import seen_by
+from ..self_supervision import with_own_targets
 
 
 @attrs.define(eq=False)
@@ -61,6 +63,9 @@ def validate(
                 on_device = batch.to(accelerator.device)
                 with accelerator.autocast():
                     outputs = model(on_device.inputs, feed.metrics.tasks, batch.windows)
+                if any(head.self_supervised for head in feed.metrics.heads.values()):
+                    seen = seen_by(model, on_device.inputs)
+                    on_device = with_own_targets(on_device, seen, feed.metrics.heads)
                 feed.metrics.update(outputs, on_device)
                 check_stop()
             found |= feed.metrics.compute()

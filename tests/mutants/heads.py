@@ -21,6 +21,7 @@ from mtl_toolkit.testing import Check, check_head
 from tests.mutants import Mutant, broken, of_any_kind
 from tests.mutants.head_ensembles import ENSEMBLES
 from tests.mutants.head_layers import LAYERS, Layered, of_head
+from tests.mutants.head_targets import TARGETS
 
 
 def leaky_loss(self: Any) -> Any:
@@ -248,7 +249,7 @@ LABELS = [
     ),
 ]
 
-MUTANTS = [*of_any_kind(check_head, Expression), *LAYERS, *FACTS, *OUTPUTS, *LABELS, *ENSEMBLES]
+MUTANTS = [*of_any_kind(check_head, Expression), *LAYERS, *FACTS, *OUTPUTS, *LABELS, *ENSEMBLES, *TARGETS]
 
 
 def sound_checks() -> list[Check]:
