@@ -126,7 +126,7 @@ def only_predicted(chains: Mapping[str, object], rows: Judged) -> Judged:
     return rows
 
 
-def judged(job: Job, name: str) -> Judged:
+def judged(job: Job, samples: Samples) -> Judged:
     """Predictions of a dataset with its labels."""
     from ..evaluation import read_predictions
     from ..prediction import joined
@@ -134,7 +134,6 @@ def judged(job: Job, name: str) -> Judged:
     from ..prediction.judge import by_name, in_order
     from .sample_bar import SampleBar
 
-    samples = open_dataset(job, name)
     if job.predictions is not None:
         if job.writer is None:
             found = read_predictions(job.predictions, job.heads)

@@ -14,6 +14,7 @@ from .check import make_console
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation, TaskEvaluation
+    from ..evaluation.bootstrap import Interval
     from ..plugin import PostProcessor
 
 
@@ -39,7 +40,7 @@ def print_evaluation(
     if scores:
         console.print()
     for name, value in scores.items():
-        console.print(f"{name} {_number(value)}", style="bold")
+        console.print(f"{name} {number(value)}", style="bold")
     for warning in found.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
@@ -56,11 +57,11 @@ def described(one: PostProcessor) -> str:
 def _print_task(console: Console, task: str, one: TaskEvaluation, draws: int) -> None:
     several = any(interval is not None for interval in one.intervals.values())
     over = ["95 % over videos" if one.videos else "95 % over pictures"] if several else []
-    table = _table("metric", "value", *over)
+    table = numbers_table("metric", "value", *over)
     for name, value in one.values.items():
         interval = one.intervals[name]
-        cells = ["" if interval is None else " .. ".join(map(_number, interval))] if several else []
-        table.add_row(name, _number(value), *cells)
+        cells = [interval_text(interval)] if several else []
+        table.add_row(name, number(value), *cells)
     console.print(f"\n{_title(task, one)}", soft_wrap=True)
     console.print(table)
     if draws and len(one.videos) == 1 and not several:
@@ -81,12 +82,12 @@ def _title(task: str, one: TaskEvaluation) -> str:
 def confusion_table(plain: Mapping[str, Any]) -> Table:
     """Predicted classes in percent of each true one; or the counts of each unit."""
     if "classes" in plain:
-        table = _table("true \\ predicted, %", *plain["classes"], "rows")
+        table = numbers_table("true \\ predicted, %", *plain["classes"], "rows")
         for name, shares, counts in zip(plain["classes"], plain["shares"], plain["counts"], strict=True):
             cells = ["" if shares is None else f"{100 * share:.0f}" for share in shares or plain["classes"]]
             table.add_row(name, *cells, f"{sum(counts):,}")
         return table
-    table = _table("unit", "hits", "false alarms", "misses", "right rejections")
+    table = numbers_table("unit", "hits", "false alarms", "misses", "right rejections")
     for unit, counts in plain["units"].items():
         table.add_row(unit, *(f"{counts[key]:,}" for key in ("tp", "fp", "fn", "tn")))
     return table
@@ -94,13 +95,13 @@ def confusion_table(plain: Mapping[str, Any]) -> Table:
 
 def videos_table(task: str, one: TaskEvaluation) -> Table:
     """One row per video."""
-    table = _table(f"{task}, by video", "rows", *one.values)
+    table = numbers_table(f"{task}, by video", "rows", *one.values)
     for video, scores in one.videos.items():
-        table.add_row(video, f"{scores.rows:,}", *(_number(scores.values[name]) for name in one.values))
+        table.add_row(video, f"{scores.rows:,}", *(number(scores.values[name]) for name in one.values))
     return table
 
 
-def _table(first: str, *others: str) -> Table:
+def numbers_table(first: str, *others: str) -> Table:
     """A table of names and numbers."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column(first)
@@ -109,6 +110,11 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _number(value: float) -> str:
+def interval_text(interval: Interval | None) -> str:
+    """The ends of an interval, or nothing."""
+    return "" if interval is None else " .. ".join(map(number, interval))
+
+
+def number(value: float) -> str:
     """Three digits, or a dash where the metric is not defined."""
     return "-" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}"  # adding 0.0 turns -0.0 into 0.0

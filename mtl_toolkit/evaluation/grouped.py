@@ -148,7 +148,7 @@ def gap_between(values: Mapping[str, GroupValue]) -> Gap | None:
     if len(compared) < 2:
         return None
     highest = max(compared, key=lambda name: compared[name].value)
-    lowest = min(compared, key=lambda name: compared[name].value)
+    lowest = min(reversed(compared), key=lambda name: compared[name].value)
     one, other = compared[highest], compared[lowest]
     # The same draws, so that videos which are in both groups count once; the interval is that of a fixed
     # pair: the largest minus the smallest of each draw would be above 0 whatever the groups.

@@ -20,10 +20,11 @@ Chains = Mapping[str, Sequence[PostProcessor]]
 
 @attrs.frozen(eq=False)
 class Judged:
-    """Predictions and labels of the same rows."""
+    """Predictions and labels of the same rows, and which sample each row is: int64 [rows]."""
 
     predictions: Predictions
     labels: Mapping[str, Labels]
+    order: np.ndarray
 
 
 def in_order(predictions: Predictions, samples: Samples) -> Judged:
@@ -32,7 +33,7 @@ def in_order(predictions: Predictions, samples: Samples) -> Judged:
     if len(order) != len(predictions):
         raise ValueError(f"predictions must be of the {len(order)} samples (got {len(predictions)} rows)")
     labels = {task: Labels(one.values[order], one.valid[order]) for task, one in samples.labels().items()}
-    return Judged(predictions, labels)
+    return Judged(predictions, labels, order)
 
 
 def by_name(predictions: Predictions, samples: Samples) -> Judged:
@@ -49,7 +50,7 @@ def by_name(predictions: Predictions, samples: Samples) -> Judged:
         frame_numbers(samples),
         np.array([samples.id(row) for row in range(len(samples))], np.str_),
     )
-    return Judged(found.apply(predictions), samples.labels())
+    return Judged(found.apply(predictions), samples.labels(), np.arange(len(samples)))
 
 
 def tune(
