@@ -410,6 +410,54 @@ class TestTuning:
         assert re.search(r"va post-processed by gaussian \(.*\), then median \(.*\); tuned on", output)
 
 
+class TestGroups:
+    def test_rows_keep_their_group_in_whatever_order_they_are_predicted(self, mtl, judged, trained):
+        """A stage predicts by video and frame; the table has its rows in another order."""
+        Path("run").unlink()
+        shutil.copytree(trained, "run")
+        random = np.random.default_rng(0)
+        places = random.permutation(24)
+        videos, frames = [f"v{place // 8}" for place in places], [1 + place % 8 for place in places]
+        genders, classes = random.choice(["f", "m", ""], 24), random.choice(["neutral", "fear"], 24)
+        lines = ["file,video,frame,gender,label"]
+        for row in range(24):
+            Image.new("RGB", (20, 20), tuple(random.integers(0, 255, 3))).save(f"{row}.png")
+            lines.append(f"{row}.png,{videos[row]},{frames[row]},{genders[row]},{classes[row]}")
+        Path("table.csv").write_text("\n".join(lines))
+        with Path("run/config.toml").open("a") as file:
+            file.write(f'[datasets.mine]\ntype = "image-csv"\ncsv = "{Path("table.csv").absolute()}"\n')
+            file.write('video = "video"\nframe = "frame"\nlabels = { expr = { column = "label" } }\n')
+        assert mtl("predict", "run/cnn", "mine", "-o", "out.csv", *CPU)[0] == 0
+        decided = {row["name"]: row["expr"] for row in rows_of("out.csv")}
+        right = np.array([decided[f"{row}.png"] == classes[row] for row in range(24)])
+        _, found = judged("run/cnn", "--dataset", "mine", "--by", "gender", "--min-rows", "1")
+        groups = found["datasets"]["mine"]["by"]["gender"]["tasks"]["expr"]["groups"]
+        for name, gender in {"f": "f", "m": "m", "(none)": ""}.items():
+            assert groups[name]["rows"] == (genders == gender).sum()
+            accuracy = groups[name]["metrics"]["accuracy"]["value"]
+            assert accuracy == pytest.approx(right[genders == gender].mean())
+
+    def test_groups_are_judged_as_all_rows_are(self, judged):
+        """After post-processing, and by the format's metrics; here in one group."""
+        options = ("--format", "abaw5", "--postprocess", "va={type='gaussian', sigma=3.0}")
+        _, found = judged("run/gru", *options, "--by", "skin_tone=9")
+        one = found["datasets"]["held_out"]
+        of_group = one["by"]["skin_tone=9"]["tasks"]["va"]["groups"]["< 9"]
+        assert set(of_group["metrics"]) == {"ccc_valence", "ccc_arousal", "score"}
+        for name, metric in one["tasks"]["va"]["metrics"].items():
+            assert of_group["metrics"][name]["value"] == pytest.approx(metric["value"])
+            assert of_group["metrics"][name]["interval"] == pytest.approx(metric["interval"])
+        assert (of_group["rows"], of_group["videos"]) == (one["tasks"]["va"]["rows"], 4)
+
+    def test_a_column_that_is_not_there_is_told_before_anything_is_predicted(self, mtl, here, monkeypatch):
+        monkeypatch.setattr("mtl_toolkit.prediction.predict", None)
+        code, output, errors = mtl("evaluate", "run/gru", "--by", "skintone", *QUICK)
+        assert (code, output) == (2, "")
+        assert errors == (
+            "error: --by skintone: dataset 'held_out' has no column 'skintone'; did you mean 'skin_tone'?\n"
+        )
+
+
 class TestReport:
     def test_the_file_has_all_that_is_known(self, judged):
         _, found = judged("run/cnn", "--dataset", "held_out")
@@ -420,7 +468,9 @@ class TestReport:
             "format": None,
         }
         one = found["datasets"]["held_out"]
-        assert set(one) == {"rows", "draws", "tasks", "warnings", "scores", "postprocess", "tuned_on"}
+        assert set(one) == {
+            "rows", "draws", "tasks", "warnings", "scores", "postprocess", "tuned_on", "by",
+        }  # fmt: skip
         assert one["draws"] == 20
         samples, labels = labels_of("held_out")
         videos = [name.decode() for name in dict.fromkeys(samples.column("video").tolist())]
