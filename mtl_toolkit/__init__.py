@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from .registry import Registry
     from .samples import Samples
     from .self_supervision import with_own_targets
-    from .trainer import Feed, Interrupted, Observer, Progress, Trainer
+    from .trainer import Feed, Interrupted, Observer, Progress, Trainer, WeightAverage, validate
 
 __all__ = [
     "Architecture",
@@ -132,6 +132,7 @@ __all__ = [
     "Trainer",
     "UnreadableSampleError",
     "UserError",
+    "WeightAverage",
     "Writer",
     "build_model",
     "build_objective",
@@ -148,6 +149,7 @@ __all__ = [
     "replacing_file",
     "run",
     "suggestion",
+    "validate",
     "validators",
     "with_own_targets",
 ]
@@ -214,7 +216,7 @@ _MODULES = {
     "registry": ("Registry",),
     "samples": ("Samples",),
     "self_supervision": ("with_own_targets",),
-    "trainer": ("Feed", "Interrupted", "Observer", "Progress", "Trainer"),
+    "trainer": ("Feed", "Interrupted", "Observer", "Progress", "Trainer", "WeightAverage", "validate"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

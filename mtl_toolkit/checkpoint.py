@@ -18,6 +18,7 @@ from .files import read_json, recover_folder, replacing_folder, to_json
 
 FORMAT = 1
 MODEL, OBJECTIVE, OPTIMIZER = "model.safetensors", "objective.safetensors", "optimizer.safetensors"
+AVERAGE = "ema.safetensors"
 DESCRIPTION, TRAINING = "checkpoint.json", "training.json"
 
 
@@ -31,6 +32,7 @@ class TrainingState:
         scheduler: a learning-rate scheduler's state, in plain JSON types.
         objective: the objective, whose losses may have parameters.
         scaler: the state of the loss scaler of fp16, in plain JSON types; {} without one.
+        average: the moving average of the weights; None without one.
     """
 
     progress: Mapping[str, Any]
@@ -38,6 +40,7 @@ class TrainingState:
     scheduler: Mapping[str, Any]
     objective: nn.Module
     scaler: Mapping[str, Any] = attrs.field(factory=dict)
+    average: nn.Module | None = None
 
 
 def save_checkpoint(
@@ -62,6 +65,8 @@ def save_checkpoint(
             tensors, rest = _split_optimizer(state.optimizer)
             save_file(tensors, folder / OPTIMIZER)
             save_file(tensors_of(state.objective), folder / OBJECTIVE)
+            if state.average is not None:
+                save_file(tensors_of(state.average), folder / AVERAGE)
             training = {
                 "progress": state.progress,
                 "optimizer": rest,

@@ -28,6 +28,11 @@ def between(low: float, high: float) -> Rule:
     return Rule(f"must be between {low} and {high}", lambda value: low <= value <= high)
 
 
+def inside(low: float, high: float) -> Rule:
+    """The value must lie between the bounds, and be neither of them."""
+    return Rule(f"must be above {low} and below {high}", lambda value: low < value < high)
+
+
 def one_of(choices: Collection[str]) -> Rule:
     """The value must be one of the given names."""
     listed = ", ".join(repr(choice) for choice in choices)

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from mtl_toolkit import Config, ConfigError, config_from
-from mtl_toolkit.config import ExtractStage, Stage
+from mtl_toolkit.config import OWN_AVERAGE, ExtractStage, Stage
 from mtl_toolkit.fields import fields_of
 
 # What a part of a configuration may refer to without defining it.
@@ -102,7 +102,7 @@ def _earlier_stages(stage: Mapping[str, Any], there: Iterable[str], base: Path) 
     teacher = stage.get("teacher") or ()
     teachers = [teacher] if isinstance(teacher, str) else list(dict(teacher).values())
     for name in [*teachers, stage.get("start_from"), stage.get("network"), stage.get("features")]:
-        if not isinstance(name, str) or name in there:
+        if not isinstance(name, str) or name in (*there, OWN_AVERAGE):
             continue
         if "/" in name:
             (base / name).mkdir(parents=True, exist_ok=True)

@@ -525,6 +525,22 @@ CROSS = {
         ('teacher = "teacher"', 'teacher = "${NOT_SET_ANYWHERE}/x"'),
         "stages.student.teacher: the environment variable NOT_SET_ANYWHERE is not set",
     ),
+    "an average as a teacher, of which there is none": (
+        ('teacher = "teacher"', 'teacher = "ema"'),
+        "stages.student.teacher: is the average of the stage's own weights, but `ema` is not given",
+    ),
+    "an average as the teacher of one task": (
+        ('teacher = "teacher"', 'teacher = { va = "ema" }'),
+        "stages.student.teacher.va: is the average of the stage's own weights, but `ema` is not given",
+    ),
+    "a stage called as the average": (
+        ('name = "student"', 'name = "ema"'),
+        "stages.ema.name: must not be 'ema', which as a teacher is the average of a stage's own weights",
+    ),
+    "a decay of one": (
+        ("epochs = 3", "ema = 1.0"),
+        "stages.teacher.ema: must be above 0 and below 1 (got 1.0)",
+    ),
     "teachers that leave less than nothing": (
         ("weight = 0.4", "weight = 1.5"),
         "stages.student.ground_truth_weight: must be given, since the weights of the teacher losses add up",

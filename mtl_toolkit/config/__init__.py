@@ -7,6 +7,7 @@ from .repeats import Repeat, expand, repeat_labels, repeat_names, repeats_of
 from .resolve import own_tasks, stage_model, stage_tasks
 from .schema import Config, Model, Plugins, Task, Tracker, TrainerOptions
 from .stages import (
+    OWN_AVERAGE,
     AnyStage,
     Augmentation,
     ExtractStage,
@@ -20,6 +21,7 @@ from .stages import (
 )
 
 __all__ = [
+    "OWN_AVERAGE",
     "AnyStage",
     "Augmentation",
     "Config",

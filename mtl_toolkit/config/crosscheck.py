@@ -16,7 +16,7 @@ from .problems import Found, Key, Problems
 from .repeats import names_to_refer_to, repeat_names
 from .resolve import default_selection, full_metric_names, ground_truth_weight, matching
 from .schema import Config
-from .stages import AnyStage, ExtractStage, Feed, Stage
+from .stages import OWN_AVERAGE, AnyStage, ExtractStage, Feed, Stage
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 NAME_RULE = "must be letters, digits, '_', '-', '.' or '+', starting with a letter or digit"
@@ -81,6 +81,8 @@ def _names(config: Config) -> Iterator[Found]:
     for path, name in named:
         if not NAME.fullmatch(name):
             yield path, f"{NAME_RULE} (got {name!r})"
+        elif path[0] == "stages" and name == OWN_AVERAGE:
+            yield path, f"must not be {name!r}, which as a teacher is the average of a stage's own weights"
         elif path[0] == "tasks" and "." in name:
             yield path, f"must have no dot, as it names a part of the network (got {name!r})"
 
@@ -172,7 +174,10 @@ def _teacher(config: Config, stage: Stage, earlier: Sequence[AnyStage], base: Pa
         path: tuple[Key, ...] = ("teacher", task) if task else ("teacher",)
         if task and (task not in config.tasks or config.tasks[task].head.members):
             yield path, f"unknown task {task!r}{suggestion(task, config.tasks)}"
-        yield from _reference(path, reference, earlier, base)
+        if reference != OWN_AVERAGE:
+            yield from _reference(path, reference, earlier, base)
+        elif stage.ema is None:
+            yield path, "is the average of the stage's own weights, but `ema` is not given"
     if stage.ground_truth_weight is None and ground_truth_weight(stage) <= 0:
         message = "must be given, since the weights of the teacher losses add up to 1 or more (0: no labels)"
         yield ("ground_truth_weight",), message

@@ -11,7 +11,7 @@ from ..plugin import TeacherLoss
 from .paths import expand_path
 from .repeats import names_to_refer_to
 from .schema import Config, Model, Task
-from .stages import AnyStage, ExtractStage, Stage, Windows
+from .stages import OWN_AVERAGE, AnyStage, ExtractStage, Stage, Windows
 
 
 def resolve(config: Config, base: Path) -> Config:
@@ -84,13 +84,16 @@ def _resolve_stage(config: Config, stage: AnyStage, base: Path) -> AnyStage:
     def absolute(reference: str) -> str:
         return reference if reference in earlier else str(expand_path(reference, base))
 
+    def taught_by(teacher: str) -> str:
+        return teacher if teacher == OWN_AVERAGE else absolute(teacher)
+
     if isinstance(stage, ExtractStage):
         return attrs.evolve(stage, network=absolute(stage.network))
     teacher = stage.teacher
     if isinstance(teacher, str):
-        teacher = absolute(teacher)
+        teacher = taught_by(teacher)
     elif teacher is not None:
-        teacher = {task: absolute(reference) for task, reference in teacher.items()}
+        teacher = {task: taught_by(reference) for task, reference in teacher.items()}
     return attrs.evolve(
         stage,
         teacher=teacher,

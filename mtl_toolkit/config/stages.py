@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import attrs
 
 from ..plugin import Architecture, Backbone, Balancer, Loss, Sampler, Temporal
-from ..validators import above, at_least, between, not_empty, unique
+from ..validators import above, at_least, between, inside, not_empty, unique
+
+OWN_AVERAGE = "ema"  # as a teacher: the average of the weights that the stage itself trains
 
 
 def doc(text: str, **more: Any) -> dict[str, Any]:
@@ -154,7 +156,10 @@ class Stage:
         default=True, metadata=doc("use labels that are not the stream's own, where a row has them")
     )
     teacher: str | Mapping[str, str] | None = attrs.field(
-        default=None, metadata=doc("an earlier stage or a checkpoint's path; or one per task")
+        default=None,
+        metadata=doc(
+            "an earlier stage, a checkpoint's path, or 'ema' for the average of `ema`; or one per task"
+        ),
     )
     losses: tuple[Loss, ...] = attrs.field(default=(), metadata=doc("further losses, on every task"))
     ground_truth_weight: float | None = attrs.field(
@@ -198,12 +203,25 @@ class Stage:
         default=None, metadata=doc("of this stage's network; none: the model's")
     )
 
+    ema: float | None = attrs.field(
+        default=None,
+        validator=inside(0, 1),
+        metadata=doc(
+            "decay of a moving average of the weights, which is validated and kept as best; none: no average"
+        ),
+    )
+
     @property
     def teachers(self) -> dict[str, str]:
-        """The teacher by task; the key '' stands for every task."""
+        """The teacher by task; the key '' stands for every task, "ema" for the average of the own weights."""
         if self.teacher is None:
             return {}
         return {"": self.teacher} if isinstance(self.teacher, str) else dict(self.teacher)
+
+    @property
+    def trained_teachers(self) -> dict[str, str]:
+        """Those of them that are trained before: earlier stages and checkpoints' paths."""
+        return {task: teacher for task, teacher in self.teachers.items() if teacher != OWN_AVERAGE}
 
 
 @attrs.frozen(kw_only=True)

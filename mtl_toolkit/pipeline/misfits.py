@@ -35,7 +35,7 @@ def misfit_networks(config: Config, stage: AnyStage) -> Iterator[str]:
     tasks = list(ours["tasks"])
     if stage.features is not None:
         yield from _unfit_features(config, stage, tasks)
-    for task, reference in stage.teachers.items():
+    for task, reference in stage.trained_teachers.items():
         yield from _misfit("teacher", config, stage, reference, ours, [task] if task else tasks)
     if stage.start_from is not None:
         yield from _misfit("start_from", config, stage, stage.start_from, ours, tasks)

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from ..checkpoint import TrainingState, load_training, load_weights, save_checkpoint
+from ..checkpoint import AVERAGE, TrainingState, load_training, load_weights, save_checkpoint
 from ..data import FeatureLayout
 from ..hookspecs import EpochFinished, StepsLogged
 from ..registry import versions
@@ -34,6 +34,8 @@ class Recorder:
         """Put the trainer in the state of the last checkpoint."""
         last, trainer = self.job.directory.last, self.trainer
         load_weights(last, trainer.model)
+        if trainer.average is not None:
+            load_weights(last, trainer.average, AVERAGE)
         state = load_training(last, trainer.optimizer, trainer.objective)
         trainer.progress = Progress(**state["progress"])
         if trainer.schedule:
@@ -101,7 +103,7 @@ class Recorder:
         """Keep the best weights."""
         if self.main:
             description = self._description(progress.best_epoch, progress.best_metrics)
-            save_checkpoint(self.job.directory.best, self.trainer.model, description, add=self._add_network)
+            save_checkpoint(self.job.directory.best, self.trainer.judged, description, add=self._add_network)
 
     def save(self, progress: Progress) -> None:
         """Keep a point to go on from; the other processes wait for it."""
@@ -113,6 +115,7 @@ class Recorder:
                 schedule.state_dict() if schedule else {},
                 self.trainer.objective,
                 scaler.state_dict() if scaler is not None else {},
+                self.trainer.average,
             )
             metrics = progress.history[-1]["metrics"] if progress.history else {}
             description = self._description(len(progress.history), metrics)

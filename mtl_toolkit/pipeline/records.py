@@ -120,7 +120,7 @@ def earlier_of(stage: AnyStage) -> list[str]:
     """What a stage refers to: stages or checkpoints' paths."""
     if isinstance(stage, ExtractStage):
         return [stage.network]
-    named = [*stage.teachers.values(), stage.start_from, stage.features]
+    named = [*stage.trained_teachers.values(), stage.start_from, stage.features]
     return list(dict.fromkeys(name for name in named if name))
 
 

@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..batch import Batch
 from ..checkpoint import load_weights, read_description
-from ..config import Config, Stage, stage_model
+from ..config import OWN_AVERAGE, Config, Stage, stage_model
 from ..data import FeatureLayout, SequentialPlan, StreamLoader, TrainPlan, augment, open_features
 from ..errors import ConfigError, RunError
 from ..metrics import FeedMetrics
 from ..model import MultiTaskModel, build_model
 from ..objective import Objective, StreamTask
 from ..seeding import derive_seed, seeded
-from ..trainer import Feed, Progress, Schedule, Trainer, make_optimizer
+from ..trainer import Feed, Progress, Schedule, Trainer, WeightAverage, make_optimizer
 from .data import dataset_uses, feature_file, feed_heads, loss_names, stage_heads
 from .job import StageJob
 from .lifecycle import telling_stops
@@ -67,6 +68,7 @@ def build_trainer(job: StageJob, layout: FeatureLayout | None = None) -> Trainer
         balancer = stage.balancer.build(loss_names(config, stage))
     optimizer = make_optimizer(stage.optimizer, model, objective)
     loader = training_loader(job)
+    average = None if stage.ema is None else WeightAverage(model, stage.ema)
     updates = -(-len(loader) // stage.accumulate) * stage.epochs
     return Trainer(
         model=model,
@@ -78,10 +80,11 @@ def build_trainer(job: StageJob, layout: FeatureLayout | None = None) -> Trainer
         epochs=stage.epochs,
         feeds=validation_feeds(job),
         select=stage.select,
-        teacher=build_teacher(job, layout),
+        teacher=build_teacher(job, layout, average),
         prepare=preparation(job),
         accumulate=stage.accumulate,
         clip_norm=stage.clip_norm,
+        average=average,
         patience=stage.patience,
         log_every=options.log_every,
         save_every=options.save_every,
@@ -195,8 +198,10 @@ def validation_feeds(job: StageJob) -> list[Feed]:
     return feeds
 
 
-def build_teacher(job: StageJob, layout: FeatureLayout | None = None) -> Teachers | None:
-    """The stage's teachers on the device, or None.
+def build_teacher(
+    job: StageJob, layout: FeatureLayout | None = None, average: WeightAverage | None = None
+) -> Teachers | None:
+    """The stage's teachers on the device, or None; `average` is that of the student's weights, if it has one.
 
     Raises:
         RunError: if one was trained on other features than the stage's.
@@ -204,15 +209,24 @@ def build_teacher(job: StageJob, layout: FeatureLayout | None = None) -> Teacher
     stage, config = job.training, job.loaded.config
     if not stage.teachers:
         return None
-    references = {task: job.references[name] for task, name in stage.teachers.items()}
-    heads = stage_heads(config, stage)
-    teachers = load_teachers(references, list(heads), job.loaded.registry)
+    references = {task: job.references[name] for task, name in stage.trained_teachers.items()}
+    heads = list(stage_heads(config, stage))
+    teachers = load_teachers(references, heads, job.loaded.registry)
     if layout is not None:
         _check_features(job, layout, [teacher for teacher, _ in teachers])
     if config.trainer.channels_last and job.accelerator.device.type != "mps":
         for teacher, _ in teachers:
             teacher.model.to(memory_format=torch.channels_last)
-    return Teachers(teachers, job.accelerator.device, job.accelerator.autocast)
+    networks: list[tuple[nn.Module, Sequence[str]]] = [(one.model, tasks) for one, tasks in teachers]
+    if average is not None and (own := _taught_by_average(stage, heads)):
+        networks.append((average.module, own))
+    return Teachers(networks, job.accelerator.device, job.accelerator.autocast)
+
+
+def _taught_by_average(stage: Stage, tasks: Sequence[str]) -> list[str]:
+    """The tasks that the average of the student's own weights teaches (mean teacher)."""
+    own = [task for task, teacher in stage.teachers.items() if teacher == OWN_AVERAGE]
+    return list(tasks) if "" in own else own
 
 
 def _check_features(job: StageJob, layout: FeatureLayout, teachers: Sequence[TrainedStage]) -> None:

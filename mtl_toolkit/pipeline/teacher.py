@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..batch import HeadOutput
 from ..registry import Registry
@@ -18,18 +18,18 @@ class Teachers:
     """Runs the teachers' networks on the student's inputs.
 
     Args:
-        stages: the trained networks, each with the tasks it teaches.
+        networks: each with the tasks it teaches.
         device: where they run.
         autocast: the precision they run in.
     """
 
     def __init__(
         self,
-        stages: Sequence[tuple[TrainedStage, tuple[str, ...]]],
+        networks: Sequence[tuple[nn.Module, Sequence[str]]],
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[object]],
     ) -> None:
-        self._networks = [(stage.model.to(device).eval(), tasks) for stage, tasks in stages]
+        self._networks = [(network.to(device).eval(), tasks) for network, tasks in networks]
         for network, _ in self._networks:
             network.requires_grad_(requires_grad=False)
         self._autocast = autocast

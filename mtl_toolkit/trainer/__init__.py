@@ -1,5 +1,6 @@
 """Training: the loop, its steps and validation, its progress, optimizers and schedules."""
 
+from .average import WeightAverage
 from .loop import Interrupted, Observer, Trainer
 from .progress import Progress
 from .schedule import Schedule, make_optimizer, option_problems
@@ -13,6 +14,7 @@ __all__ = [
     "Schedule",
     "Trainer",
     "Validated",
+    "WeightAverage",
     "make_optimizer",
     "option_problems",
     "validate",

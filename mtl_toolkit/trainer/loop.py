@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import attrs
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .. import distributed
@@ -20,6 +20,7 @@ from ..errors import RunError
 from ..model import MultiTaskModel
 from ..objective import Objective
 from ..seeding import derive_seed
+from .average import WeightAverage
 from .progress import PendingTerms, Progress, check_selection, means_of
 from .schedule import Schedule
 from .step import OptimizerStep, Teacher
@@ -71,6 +72,7 @@ class Trainer:
         prepare: from a batch on the device to the model's inputs (augmentation).
         accumulate: batches per optimizer step.
         clip_norm: largest gradient norm.
+        average: a moving average of the model's weights, which is validated instead of the model.
         patience: epochs without improvement before stopping.
         log_every: batches between fetching the loss terms; on the CPU they are checked at every batch.
         save_every: batches between saved states, beside those at the ends of epochs.
@@ -97,6 +99,7 @@ class Trainer:
     prepare: Callable[[Batch], Tensor] = lambda batch: batch.inputs
     accumulate: int = 1
     clip_norm: float | None = None
+    average: WeightAverage | None = None
     patience: int | None = None
     log_every: int = 50
     save_every: int | None = None
@@ -111,6 +114,11 @@ class Trainer:
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1 (got {self.epochs})")
         check_selection(self.select, [name for feed in self.feeds for name in feed.metrics.names])
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is validated and of which the best is kept: the average, if there is one."""
+        return self.model if self.average is None else self.average.module
 
     def fit(self) -> Progress:
         """Train to the end, or until patience runs out.
@@ -172,6 +180,7 @@ class Trainer:
             teacher=self.teacher,
             prepare=self.prepare,
             clip_norm=self.clip_norm,
+            average=self.average,
         )
 
     def _updated(self) -> None:
@@ -181,7 +190,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         started = time.perf_counter()
-        found = validate(self.model, self.feeds, self.accelerator, self._check_stop)
+        found = validate(self.judged, self.feeds, self.accelerator, self._check_stop)
         self.progress.skipped += found.skipped
         self.progress.seconds += time.perf_counter() - started
         return found.metrics

@@ -16,6 +16,7 @@ from ..batch import Batch, HeadOutput
 from ..model import MultiTaskModel, seen_by
 from ..objective import Losses, Objective
 from ..self_supervision import own_targets, with_targets
+from .average import WeightAverage
 
 Teacher = Callable[[Tensor, Sequence[int] | None], Mapping[str, HeadOutput]]
 
@@ -33,6 +34,7 @@ class OptimizerStep:
         teacher: from inputs and windows to the teacher's outputs, without gradient.
         prepare: from a batch on the device to the model's inputs (augmentation).
         clip_norm: largest gradient norm.
+        average: follows the model, update by update.
     """
 
     model: MultiTaskModel
@@ -43,6 +45,7 @@ class OptimizerStep:
     teacher: Teacher | None = None
     prepare: Callable[[Batch], Tensor]
     clip_norm: float | None = None
+    average: WeightAverage | None = None
     _begins: bool = attrs.field(default=True, init=False)
 
     def backward(self, batch: Batch, sizes: Sequence[tuple[int, ...]], share: float, seed: int) -> Losses:
@@ -87,6 +90,8 @@ class OptimizerStep:
         elif any(p.grad is not None for p in parameters):
             scaler.step(self.optimizer)
             scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         self._begins = True
 
     def _completed(self, batch: Batch, inputs: Tensor, sizes: Sequence[tuple[int, ...]]) -> Batch:
