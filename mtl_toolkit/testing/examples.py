@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 import numpy as np
@@ -42,6 +42,7 @@ class Rows:
         target: [rows, *target_shape], valid throughout.
         mask: bool, the shape of `target`.
         units: the mask per unit, bool [rows, units].
+        extras: what the network gives beside its features, [rows, ...] by name.
     """
 
     values: Tensor
@@ -50,12 +51,12 @@ class Rows:
     target: Tensor
     mask: Tensor
     units: Tensor
+    extras: Mapping[str, Tensor] = attrs.field(factory=dict)
 
     def output(self) -> HeadOutput:
         """The output, as leaves that take a gradient."""
-        return HeadOutput(
-            self.values.detach().clone().requires_grad_(), self.features.detach().clone().requires_grad_()
-        )
+        given = HeadOutput(self.values, self.features, self.extras)
+        return given.map(lambda part: part.detach().clone().requires_grad_())
 
     def take(self, rows: Tensor | slice) -> Rows:
         """Some of the rows."""
@@ -63,7 +64,9 @@ class Rows:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Rows:
         """The same change of every part."""
-        return Rows(*(change(getattr(self, field.name)) for field in attrs.fields(Rows)))
+        parts = attrs.asdict(self, recurse=False)
+        extras = {name: change(extra) for name, extra in parts.pop("extras").items()}
+        return Rows(**{name: change(part) for name, part in parts.items()}, extras=extras)
 
     def masked(self, head: Head, mask: Tensor) -> Rows:
         """The same rows with another mask."""
@@ -80,6 +83,10 @@ class Rows:
             values=torch.where(keep, self.values, torch.nan),
             teacher=torch.where(keep, self.teacher, torch.nan),
             features=torch.where(rows[:, None], self.features, torch.nan),
+            extras={
+                name: torch.where(_spread(rows, extra), extra, torch.nan)
+                for name, extra in self.extras.items()
+            },
             target=torch.where(self.mask, self.target, torch.from_numpy(worst_of(self.target.numpy()))),
         )
 
@@ -91,10 +98,12 @@ class Examples:
     Args:
         head: the task.
         labels: labels to draw from; by default the head's own estimates of random outputs.
+        extras: shapes of one row's extras, by name.
     """
 
     head: Head
     labels: Labels | None = None
+    extras: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
     _shape: torch.Size | None = attrs.field(default=None, init=False)
 
     def rows(self, count: int, seed: int = 0) -> Rows:
@@ -108,7 +117,10 @@ class Examples:
             values[::2] = explained[::2]
         target = torch.from_numpy(labels)
         mask = torch.ones(target.shape, dtype=torch.bool)
-        return Rows(values, features, others.roll(1, 0), target, mask, self._units(mask))
+        extras = {
+            name: torch.randn(count, *shape, generator=generator) for name, shape in self.extras.items()
+        }
+        return Rows(values, features, others.roll(1, 0), target, mask, self._units(mask), extras)
 
     def _units(self, mask: Tensor) -> Tensor:
         try:

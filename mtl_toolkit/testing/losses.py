@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,7 +19,13 @@ from .examples import Examples, Rows
 from .recipes import check_recipe
 
 
-def check_loss(recipe: Loss, head: Head, *, labels: Labels | None = None) -> list[Check]:
+def check_loss(
+    recipe: Loss,
+    head: Head,
+    *,
+    labels: Labels | None = None,
+    extras: Mapping[str, tuple[int, ...]] | None = None,
+) -> list[Check]:
     """The checks of a loss on the outputs of a head; of a `TeacherLoss` too.
 
     The head is built on 16 features, so `output.features` is [rows, 16].
@@ -27,8 +34,9 @@ def check_loss(recipe: Loss, head: Head, *, labels: Labels | None = None) -> lis
         recipe: the loss.
         head: a task that it is for.
         labels: labels to try it on; by default made from the head's own estimates.
+        extras: of the network's extras that it looks at, the shape of one row's, by name.
     """
-    trial = LossTrial(recipe, head, labels)
+    trial = LossTrial(recipe, head, labels, extras)
     return [*check_recipe(recipe), *checks_of(recipe, trial, LOSS_RULES)]
 
 
@@ -38,16 +46,22 @@ class Result(NamedTuple):
     value: Tensor  # scalar or [units]
     total: Tensor  # its sum
     values: Tensor  # the gradient of the head's values
-    features: Tensor  # the gradient of the features
+    features: Tensor  # the gradients of the features and the extras, side by side: [rows, ...]
 
 
 class LossTrial:
     """A loss, and rows to try it on."""
 
-    def __init__(self, recipe: Loss, head: Head, labels: Labels | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Loss,
+        head: Head,
+        labels: Labels | None = None,
+        extras: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
         self.recipe = recipe
         self.head = head
-        self.examples = Examples(head, labels)
+        self.examples = Examples(head, labels, extras or {})
         self.teaches = isinstance(recipe, TeacherLoss)
 
     @cached_property
@@ -76,15 +90,16 @@ class LossTrial:
         total = value.sum()
         if total.requires_grad:
             total.backward()
-        leaves = (output.values, output.features)
+        leaves = (output.values, output.features, *output.extras.values())
         gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in leaves]
-        return Result(value.detach(), total.detach(), *gradients)
+        beside = torch.cat([gradient.flatten(1) for gradient in gradients[1:]], dim=1)
+        return Result(value.detach(), total.detach(), gradients[0], beside)
 
     def arguments(self, rows: Rows) -> tuple[Any, Tensor]:
         """Target and mask, or the teacher's output and the mask per unit."""
         if not self.teaches:
             return rows.target, rows.mask
-        return HeadOutput(rows.teacher, rows.features), rows.units
+        return HeadOutput(rows.teacher, rows.features, rows.extras), rows.units
 
 
 def shape(trial: LossTrial) -> None:
@@ -99,7 +114,7 @@ def shape(trial: LossTrial) -> None:
 
 
 def gradient_reaches_outputs(trial: LossTrial) -> None:
-    """A loss has a finite gradient, not zero everywhere, to the head's values or to its features."""
+    """A loss has a finite gradient, not zero everywhere, to the head's values, its features or extras."""
     result = trial.result(trial.examples.rows(8))
     expect_finite([result.values, result.features], "the gradient")
     moved = max(float(one.abs().max()) for one in (result.values, result.features))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -240,6 +241,28 @@ def checks_of(recipe: Loss, head: Head | None = None) -> list[Check]:
 of_loss = maker(checks_of, Function, "function")
 
 
+def of_extras(output, _target, mask):
+    """Looks at a map that the network gives beside its features, soundly."""
+    maps = torch.where(mask[:, None, None], output.extras["map"], 0.0)
+    return mean(maps.square().mean((1, 2)), mask)
+
+
+def of_extras_masked_late(output, _target, mask):
+    return mean(torch.where(mask, output.extras["map"].square().mean((1, 2)), 0.0), mask)
+
+
+@attrs.frozen(kw_only=True)
+class WithExtras(Function):
+    """Sound, on extras."""
+
+    function: ClassVar[Callable[..., Tensor]] = staticmethod(of_extras)
+
+
+def checks_with_extras(function: Callable[..., Tensor]) -> list[Check]:
+    recipe = broken(Function, function=staticmethod(function))
+    return check_loss(recipe, Expression(), extras={"map": (2, 3)})
+
+
 def of_module(mistake: str, module: type[nn.Module], caught_by: str) -> Mutant:
     return of_loss(mistake, broken(Function, build=lambda _, _head: module()), caught_by)
 
@@ -265,6 +288,12 @@ MUTANTS = [
     of_loss("adds the mean of all labels", mean_of_labels, "masked-rows-change-nothing"),
     of_loss("masks after computing", where_after_log, "masked-rows-change-nothing"),
     of_loss("masks features after computing", features_where_after_square, "masked-rows-change-nothing"),
+    Mutant(
+        "masks extras after computing",
+        functools.partial(checks_with_extras, of_extras_masked_late),
+        "masked-rows-change-nothing",
+        told="the features' gradient",
+    ),
     of_loss("centres gradients", gradients_changed(lambda g: g - g.mean(0)), "masked-rows-change-nothing"),
     of_module("multiplies with the mask in training", LeaksInTraining, "masked-rows-change-nothing"),
     of_module("multiplies with the mask in eval mode", LeaksInEvalMode, "masked-rows-change-nothing"),
@@ -295,4 +324,9 @@ MUTANTS = [
 
 def sound_checks() -> list[Check]:
     """The checks of what the mutants begin with."""
-    return [*check_loss(Function(), Expression()), *check_loss(Distillation(), ActionUnits())]
+    looks_at_extras = check_loss(WithExtras(), Expression(), extras={"map": (2, 3)})
+    return [
+        *check_loss(Function(), Expression()),
+        *check_loss(Distillation(), ActionUnits()),
+        *looks_at_extras,
+    ]
