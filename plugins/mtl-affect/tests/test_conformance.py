@@ -9,6 +9,8 @@ import pytest
 from mtl_affect.action_units import ActionUnits
 from mtl_affect.appearance import Appearance
 from mtl_affect.combined import Combined
+from mtl_affect.dan.backbone import Dan
+from mtl_affect.dan.losses import Affinity, Partition
 from mtl_affect.expression import Expression, ExpressionScore
 from mtl_affect.identity import Identity
 from mtl_affect.metrics import ActionUnitScore, ValenceArousalScore
@@ -20,10 +22,20 @@ from mtl_affect.synthetic_faces import SyntheticFaces
 from mtl_affect.synthetic_videos import SyntheticVideos
 from mtl_affect.valence_arousal import ValenceArousal
 
-from mtl_toolkit.testing import check_dataset, check_head, check_metric, check_recipe
+from mtl_toolkit.testing import (
+    check_backbone,
+    check_dataset,
+    check_head,
+    check_loss,
+    check_metric,
+    check_recipe,
+)
 
 TASKS = {"expr": Expression(), "va": ValenceArousal(), "units": ActionUnits()}
 PEOPLE = {"look": Appearance(), "who": Identity(people=4)}
+
+TINY = {"channels": [4, 4, 8, 16], "stem_width": 4}
+DAN = {"pooled": (6,), "heads": (4, 6)}  # what the backbone gives beside its features, of a row
 
 CHECKS = [
     *check_head(Expression()),
@@ -33,6 +45,12 @@ CHECKS = [
     *check_head(Appearance()),
     *check_head(Identity(people=20)),
     *check_head(Combined(tasks=("expr", "va"))),
+    *check_backbone(Dan(name="resnet10t", options=TINY)),
+    *check_backbone(Dan(name="resnet10t", options=TINY, attention_heads=1, freeze="all")),
+    *check_loss(Affinity(), Expression(), extras=DAN),
+    *check_loss(Affinity(), Expression(soft=True), extras=DAN),
+    *check_loss(Partition(), Expression(), extras=DAN),
+    *check_loss(Partition(), ActionUnits(), extras=DAN),
     *check_metric(ExpressionScore(), Expression()),
     *check_metric(ValenceArousalScore(), ValenceArousal()),
     *check_metric(ActionUnitScore(), ActionUnits()),
