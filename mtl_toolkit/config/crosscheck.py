@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from ..errors import suggestion
-from ..plugin import TeacherLoss
+from ..plugin import CouplingLoss, TeacherLoss
 from .paths import expand_path
 from .problems import Found, Key, Problems
 from .repeats import names_to_refer_to, repeat_names
@@ -18,13 +18,14 @@ from .resolve import default_selection, full_metric_names, ground_truth_weight, 
 from .schema import Config
 from .stages import OWN_AVERAGE, AnyStage, ExtractStage, Feed, Stage
 
+COUPLES = "{!r} couples tasks: name it in the losses of a combined task"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 NAME_RULE = "must be letters, digits, '_', '-', '.' or '+', starting with a letter or digit"
 
 
 def cross_check(config: Config, base: Path) -> None:
     """Check what no single table can know; raises `Problems`."""
-    found = [*_names(config), *_members(config), *_metrics(config), *_task_keys(config)]
+    found = [*_names(config), *_members(config), *_losses(config), *_metrics(config), *_task_keys(config)]
     earlier: list[AnyStage] = []
     for index, stage in enumerate(config.stages):
         at = ("stages", index)
@@ -45,6 +46,7 @@ def _stage(config: Config, stage: AnyStage, earlier: Sequence[AnyStage], base: P
         return
     yield from _feeds(config, stage)
     yield from _features(config, stage, earlier, base)
+    yield from _couplings(stage)
     yield from _teacher(config, stage, earlier, base)
     yield from _start(stage, earlier, base)
     yield from _selection(config, stage)
@@ -94,6 +96,17 @@ def _members(config: Config) -> Iterator[Found]:
                 plain_tasks = [other for other, one in config.tasks.items() if not one.head.members]
                 message = f"must name tasks with outputs of their own (got {member!r})"
                 yield ("tasks", name, "head"), message + suggestion(member, plain_tasks)
+
+
+def _losses(config: Config) -> Iterator[Found]:
+    """Losses that couple tasks are for combined tasks, and these take no others."""
+    for name, task in config.tasks.items():
+        for loss in task.losses:
+            if isinstance(loss, CouplingLoss) and not task.head.members:
+                yield ("tasks", name, "losses"), COUPLES.format(loss.name)
+            elif task.head.members and not isinstance(loss, CouplingLoss):
+                message = f"{loss.name!r} is a loss of one task: name it in the tasks that have outputs"
+                yield ("tasks", name, "losses"), message
 
 
 def _metrics(config: Config) -> Iterator[Found]:
@@ -162,6 +175,12 @@ def _unknown(names: Any, task: Any, datasets: Any, tasks: Any) -> Iterator[Found
                 yield ("dataset",), f"unknown dataset {name!r}{suggestion(name, datasets)}"
     if isinstance(task, str) and isinstance(tasks, Mapping) and task not in tasks:
         yield ("task",), f"unknown task {task!r}{suggestion(task, tasks)}"
+
+
+def _couplings(stage: Stage) -> Iterator[Found]:
+    for loss in stage.losses:
+        if isinstance(loss, CouplingLoss):
+            yield ("losses",), COUPLES.format(loss.name)
 
 
 def _teacher(config: Config, stage: Stage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:

@@ -2,10 +2,10 @@
 
 from .data import DataSource
 from .load import TrainedStage, load_stage
+from .losses import build_objective
 from .progress_screen import ProgressScreen, duration
 from .runner import run
 from .screen import Screen
-from .stage import build_objective
 from .survey import StageData, origin_of, survey
 
 __all__ = [

@@ -257,9 +257,10 @@ def stage_heads(config: Config, stage: Stage) -> dict[str, Head]:
 
 
 def loss_names(config: Config, stage: Stage) -> list[str]:
-    """The losses a balancer may see: tasks with outputs, and separate combined tasks."""
-    combined = [stream.task for stream in stage.streams if config.tasks[stream.task].head.separate]
-    return [*stage_heads(config, stage), *dict.fromkeys(combined)]
+    """The losses a balancer may see: tasks with outputs; combined ones if separate, or with own losses."""
+    tasks = {stream.task: config.tasks[stream.task] for stream in stage.streams}
+    combined = [name for name, one in tasks.items() if one.head.members and (one.head.separate or one.losses)]
+    return [*stage_heads(config, stage), *combined]
 
 
 def feed_heads(config: Config, feed: Feed) -> Mapping[str, Head]:

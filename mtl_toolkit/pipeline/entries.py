@@ -11,10 +11,12 @@ from ..trainer import Progress
 from .device import peak_memory
 from .extract import Extracted
 from .job import StageJob
+from .losses import fitted_losses
 
 
 def trained_entry(job: StageJob, record: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """The entry of a stage that trained; its score is null if no metric chooses its best epoch."""
+    fitted = fitted_losses(job.source, job.training)
     return {
         "name": job.stage.name,
         "best_epoch": progress.best_epoch,
@@ -27,6 +29,7 @@ def trained_entry(job: StageJob, record: Mapping[str, Any], progress: Progress) 
         "peak_memory_bytes": peak_memory(job.accelerator.device),
         "skipped_samples": progress.skipped,
         "data": record["data"],
+        **({"fitted_losses": fitted} if fitted else {}),
     }
 
 

@@ -10,12 +10,11 @@ from torch import nn
 
 from ..batch import Batch
 from ..checkpoint import load_weights, read_description
-from ..config import OWN_AVERAGE, Config, Stage, stage_model
+from ..config import OWN_AVERAGE, stage_model
 from ..data import FeatureLayout, SequentialPlan, StreamLoader, TrainPlan, augment, open_features
 from ..errors import ConfigError, RunError
 from ..metrics import FeedMetrics
 from ..model import MultiTaskModel, build_model
-from ..objective import Objective, StreamTask
 from ..seeding import derive_seed, seeded
 from ..trainer import Feed, Progress, Schedule, Trainer, WeightAverage, make_optimizer
 from .data import dataset_uses, feature_file, feed_heads, loss_names, stage_heads
@@ -23,6 +22,7 @@ from .job import StageJob
 from .lifecycle import telling_stops
 from .load import TrainedStage, find_checkpoint, same_network
 from .loading import loader_workers, pins_memory
+from .losses import build_objective, first_inputs, give_sizes, labels_to_fit
 from .network import placing_problems
 from .recorder import Recorder
 from .teacher import Teachers, load_teachers
@@ -63,12 +63,16 @@ def build_trainer(job: StageJob, layout: FeatureLayout | None = None) -> Trainer
     if options.channels_last and device.type != "mps":
         model.to(memory_format=torch.channels_last)
     model.to(device)
+    average = None if stage.ema is None else WeightAverage(model, stage.ema)
+    teacher = build_teacher(job, layout, average)
     with seeded(derive_seed(config.seed, stage.name, "losses")):
-        objective = build_objective(config, stage).to(device)
+        objective = build_objective(config, stage, labels_to_fit(job.source, stage))
         balancer = stage.balancer.build(loss_names(config, stage))
+        if objective.lazy:
+            give_sizes(objective, model, first_inputs(job.source, stage).to(device), teacher)
+    objective.to(device)
     optimizer = make_optimizer(stage.optimizer, model, objective)
     loader = training_loader(job)
-    average = None if stage.ema is None else WeightAverage(model, stage.ema)
     updates = -(-len(loader) // stage.accumulate) * stage.epochs
     return Trainer(
         model=model,
@@ -80,7 +84,7 @@ def build_trainer(job: StageJob, layout: FeatureLayout | None = None) -> Trainer
         epochs=stage.epochs,
         feeds=validation_feeds(job),
         select=stage.select,
-        teacher=build_teacher(job, layout, average),
+        teacher=teacher,
         prepare=preparation(job),
         accumulate=stage.accumulate,
         clip_norm=stage.clip_norm,
@@ -134,22 +138,6 @@ def stage_layout(job: StageJob) -> FeatureLayout | None:
         if layout != layouts[first]:
             raise RunError(f"{folder}: the features of {name!r} and {first!r} differ in tasks or width")
     return layouts[first]
-
-
-def build_objective(config: Config, stage: Stage) -> Objective:
-    """The objective of a stage, over its own tasks and the combined ones of its streams."""
-    heads = dict(stage_heads(config, stage))
-    heads |= {stream.task: config.tasks[stream.task].head for stream in stage.streams}
-    weight = 1.0 if stage.ground_truth_weight is None else stage.ground_truth_weight
-    taught = [task for task in heads if "" in stage.teachers or not stage.teachers or task in stage.teachers]
-    return Objective(
-        heads,
-        [StreamTask(stream.title, stream.task) for stream in stage.streams],
-        losses={task: config.tasks[task].losses for task in heads},
-        extra=stage.losses,
-        ground_truth_weight=dict.fromkeys(taught, weight),
-        sharing=stage.sharing,
-    )
 
 
 def training_loader(job: StageJob) -> StreamLoader:

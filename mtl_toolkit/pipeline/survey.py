@@ -14,6 +14,7 @@ from ..samples import Samples
 from ..seeding import seeded
 from ..trainer import option_problems
 from .data import DataSource, check_picture, loss_names, stage_heads
+from .losses import misfit_couplings, misfit_losses, nothing_labelled, unfit_losses
 from .misfits import has_features, misfit_networks
 from .network import network_problems
 from .trackers import tracker_problems
@@ -111,6 +112,7 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
             problems += unfit_datasets(source, extract)
     told: set[str] = set()
     for data in stages:
+        problems += unfit_losses(source, data.stage)
         problems += data.missing
         origin = origin_of(data.stage)
         if data.overlaps and origin not in told and not data.stage.allow_overlap:
@@ -188,12 +190,17 @@ def _unfit_sampler(source: DataSource, stage: Stage, feed: Feed) -> list[str]:
 def misfit_parts(config: Config) -> Iterator[str]:
     """Losses, metrics and balancers that cannot be built for their tasks."""
     for name, task in config.tasks.items():
-        if not task.head.members:
-            yield from _unfit(f"tasks.{name}.losses", task.losses, task.head)
+        if task.head.members:
+            yield from misfit_couplings(config, name)
+        else:
+            nothing = nothing_labelled(task.head)
+            yield from misfit_losses(f"tasks.{name}.losses", task.losses, task.head, nothing)
             yield from _unfit(f"tasks.{name}.metrics", task.metrics, task.head)
     for stage in config.trainings:
         for head in stage_heads(config, stage).values():
-            yield from _unfit(f"stages.{stage.name}.losses", stage.losses, head)
+            yield from misfit_losses(
+                f"stages.{stage.name}.losses", stage.losses, head, nothing_labelled(head)
+            )
         yield from _unfit(f"stages.{stage.name}.balancer", [stage.balancer], loss_names(config, stage))
 
 

@@ -119,7 +119,9 @@ class PendingTerms:
     def _complaint(self, found: Mapping[str, float], ids: Sequence[str]) -> str:
         bad = [name for name, value in found.items() if not math.isfinite(value)]
         terms = [name for name in bad if name != "total"]
-        streams = [stream for stream in self._streams if any(name.startswith(f"{stream}/") for name in terms)]
+        # A term of a combined task, "<task>/<loss>", is of all streams.
+        of_streams = {name.partition("/")[0] for name in terms if name.count("/") > 1}
+        streams = [stream for stream in self._streams if stream in of_streams]
         samples = [name for name in ids if not streams or name.partition(":")[0] in streams]
         shown = ", ".join(samples[:20]) + (f" and {len(samples) - 20} more" if len(samples) > 20 else "")
         named = ", ".join(f"{name} = {found[name]}" for name in (terms or bad))

@@ -15,8 +15,8 @@ from torch.distributions import Categorical
 from mtl_toolkit import Head, Labels, Loss, Metric, hookimpl
 from mtl_toolkit.validators import not_empty, unique
 
+from .cross_entropies import CrossEntropy
 from .layers import HeadLayers, LayeredHead
-from .losses import CrossEntropy
 from .metrics import Accuracy, MacroF1
 from .votes import LEAST, TIE, decided, weighted_mean
 

@@ -2,78 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl_toolkit import ConfigError, Head, HeadOutput, Loss, hookimpl
-from mtl_toolkit.validators import above, at_least, between, each
+from mtl_toolkit.validators import above
 
+from .cross_entropies import BinaryCrossEntropy, CrossEntropy
 from .layers import blank, masked_mean
 from .meaning import names_of
 
 LiveLoss = Callable[[HeadOutput, Any, Tensor], Tensor]
-
-
-@attrs.frozen(kw_only=True)
-class CrossEntropy(Loss):
-    """Cross-entropy with class ids or soft targets (votes).
-
-    With `class_weights` it is the plain mean over the rows of their weighted losses; torch's own divides by
-    the sum of the weights. Label smoothing is that of Szegedy et al. (CVPR 2016), votes are those of Barsoum
-    et al. (ICMI 2016).
-    """
-
-    name: ClassVar[str] = "cross-entropy"
-    label_smoothing: float = attrs.field(
-        default=0.0, validator=between(0, 1), metadata={"doc": "share of the target spread over all classes"}
-    )
-    class_weights: tuple[float, ...] = attrs.field(
-        default=(),
-        validator=each(at_least(0)),
-        metadata={"doc": "factor per class, in the head's order; none: all 1"},
-    )
-
-    def build(self, head: Head) -> LiveLoss:
-        """For heads with one categorical distribution: values [rows, classes]."""
-        classes = len(names_of(head, "classes", self.name))
-        if len(self.class_weights) not in (0, classes):
-            raise ConfigError(
-                f"cross-entropy: class_weights must have {classes} values (got {len(self.class_weights)})"
-            )
-        return _WeightedCrossEntropy(self.class_weights, self.label_smoothing)
-
-
-class _Weighted(nn.Module):
-    """Holds weights where the objective is, so that no step copies them to the device."""
-
-    weights: Tensor | None
-
-    def __init__(self, weights: Sequence[float]) -> None:
-        super().__init__()
-        held = torch.tensor(weights, dtype=torch.float32) if weights else None
-        self.register_buffer("weights", held, persistent=False)
-
-
-class _WeightedCrossEntropy(_Weighted):
-    def __init__(self, weights: Sequence[float], label_smoothing: float) -> None:
-        super().__init__(weights)
-        self.label_smoothing = label_smoothing
-
-    def forward(self, output: HeadOutput, target: Tensor, mask: Tensor) -> Tensor:
-        rows = mask if mask.ndim == 1 else mask.all(1)
-        losses = F.cross_entropy(
-            blank(output.values, rows),
-            blank(target, rows),
-            weight=self.weights,
-            label_smoothing=self.label_smoothing,
-            reduction="none",
-        )
-        return masked_mean(losses[:, None], rows[:, None])
 
 
 @attrs.frozen(kw_only=True)
@@ -155,36 +99,6 @@ class SmoothL1(Loss):
             return masked_mean(losses, mask)
 
         return loss
-
-
-@attrs.frozen(kw_only=True)
-class BinaryCrossEntropy(Loss):
-    """Binary cross-entropy of each unit, with a weight for the positives."""
-
-    name: ClassVar[str] = "binary-cross-entropy"
-    positive_weights: tuple[float, ...] = attrs.field(
-        default=(),
-        validator=each(at_least(0)),
-        metadata={"doc": "factor on positives per unit; none: all 1"},
-    )
-
-    def build(self, head: Head) -> LiveLoss:
-        """For multi-label heads: values, targets and mask [rows, units]."""
-        units = len(names_of(head, "units", self.name))
-        if len(self.positive_weights) not in (0, units):
-            raise ConfigError(
-                f"binary-cross-entropy: positive_weights must have {units} values "
-                f"(got {len(self.positive_weights)})"
-            )
-        return _WeightedBinaryCrossEntropy(self.positive_weights)
-
-
-class _WeightedBinaryCrossEntropy(_Weighted):
-    def forward(self, output: HeadOutput, target: Tensor, mask: Tensor) -> Tensor:
-        losses = F.binary_cross_entropy_with_logits(
-            blank(output.values, mask), blank(target, mask), pos_weight=self.weights, reduction="none"
-        )
-        return masked_mean(losses, mask)
 
 
 def concordance_loss(estimate: Tensor, target: Tensor, mask: Tensor) -> Tensor:

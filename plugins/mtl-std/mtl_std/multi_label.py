@@ -14,8 +14,8 @@ from torch.distributions import Bernoulli
 from mtl_toolkit import Head, Labels, Loss, Metric, hookimpl
 from mtl_toolkit.validators import Rule, not_empty, unique
 
+from .cross_entropies import BinaryCrossEntropy
 from .layers import HeadLayers, LayeredHead
-from .losses import BinaryCrossEntropy
 from .metrics import UnitF1
 from .thresholds import best_threshold
 from .votes import LEAST, TIE, decided, weighted_mean

@@ -8,22 +8,26 @@ The rule is that of Vu, Beurton-Aimar and Marchand (ICCV Workshops 2021), for an
   action unit), and the units are summed or averaged as the head says;
 * a task's loss is the mean of its streams' terms.
 
+The coupling losses of a combined task are taken over all rows of the step, and are a loss of their own.
+
 A task with no term in a step is absent from the result: never NaN, never a zero that pulls.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+import itertools
+from collections.abc import Mapping, Sequence
 
 import attrs
 import torch
 from torch import Tensor, nn
 
-from .batch import Batch, Count, HeadOutput
-from .errors import suggestion
-from .plugin import Head, Loss, TeacherLoss
+from ..batch import Batch, Count, HeadOutput
+from ..errors import suggestion
+from ..plugin import Head, Loss
+from .coupling import CouplingTerms
+from .lazy import has_lazy
+from .terms import Group, TaskTerms, total_of
 
 
 @attrs.frozen
@@ -39,10 +43,12 @@ class Losses:
     """What the objective makes of a step.
 
     Attributes:
-        tasks: scalar losses with gradient, by task (or separate combined task); only those present.
+        tasks: scalar losses with gradient, by task (combined ones that are separate or have coupling losses
+            too); only those present.
         terms: every term without gradient, by name: "stream/task/ground-truth" is the sum of the ground-truth
             losses with their weights; "stream/task/<loss>" and "stream/task/<loss>-unlabelled" are a teacher
-            loss on the labelled rows and on the others, without its weights.
+            loss on the labelled rows and on the others, without its weights; "<combined task>/<loss>" is a
+            coupling loss, without its weight.
     """
 
     tasks: Mapping[str, Tensor]
@@ -60,13 +66,15 @@ class Objective(nn.Module):
     Args:
         heads: all tasks of the stage by name, combined ones included.
         streams: the streams, in the order of the batch.
-        losses: the ground-truth losses by task; a task not named has its head's default losses.
+        losses: the ground-truth losses by task, and the coupling losses of combined tasks; a task not named
+            has its head's default losses, a combined one none.
         extra: further losses on every task, against labels or against the teacher.
         ground_truth_weight: factor on the ground-truth losses of a labelled row; by task, 1 for the others.
         sharing: whether labels that are not the stream's own count as labels.
 
     Raises:
-        ValueError: if a stream is for a task without a head, or two streams have one name.
+        ValueError: if a stream is for a task without a head, two streams have one name, or a combined task
+            has losses that are no coupling losses.
     """
 
     def __init__(
@@ -85,11 +93,18 @@ class Objective(nn.Module):
         self.streams = tuple(streams)
         self.sharing = sharing
         self._terms: dict[str, TaskTerms] = {}
+        self._couplings: dict[str, CouplingTerms] = {}
         for task, head in heads.items():
-            if not head.members:
-                own = (losses or {}).get(task) or head.default_losses()
-                self._terms[task] = TaskTerms(head, [*own, *extra], _weight_of(task, ground_truth_weight))
-        self.stateful = nn.ModuleList(module for terms in self._terms.values() for module in terms.modules)
+            own = (losses or {}).get(task, ())
+            if head.members:
+                if own:
+                    self._couplings[task] = CouplingTerms(task, heads, own)
+                continue
+            all_losses = [*(own or head.default_losses()), *extra]
+            self._terms[task] = TaskTerms(head, all_losses, _weight_of(task, ground_truth_weight))
+        modules = [one.modules for one in self._terms.values()]
+        modules += [one.modules for one in self._couplings.values()]
+        self.stateful = nn.ModuleList(itertools.chain.from_iterable(modules))
         self.needs_teacher = any(terms.teacher for terms in self._terms.values())
 
     def forward(
@@ -122,9 +137,60 @@ class Objective(nn.Module):
                     parts.setdefault((self._loss_name(stream, task), task), []).append(term)
         tasks: dict[str, Tensor] = {}
         for (name, _), terms in parts.items():
-            mean = _total(terms) / len(terms)
+            mean = total_of(terms) / len(terms)
             tasks[name] = tasks[name] + mean if name in tasks else mean
+        for name, coupling in self._couplings.items():
+            value, named = self._coupled(coupling, outputs, batch)
+            logged |= named
+            if value is not None:
+                tasks[name] = tasks[name] + value if name in tasks else value
         return Losses(tasks, logged)
+
+    @property
+    def lazy(self) -> bool:
+        """Whether a loss has parameters that get their sizes from `initialise`."""
+        return has_lazy(self)
+
+    @torch.no_grad()
+    def initialise(
+        self, outputs: Mapping[str, HeadOutput], teacher: Mapping[str, HeadOutput] | None = None
+    ) -> None:
+        """Give the losses' lazy parameters their sizes, from the outputs of a couple of rows.
+
+        Each loss that has some is called once with no valid row. Initial values come from torch's global
+        generator; the state of the losses stays. To be called before an optimizer is made.
+
+        Args:
+            outputs: by task, on the device of the objective.
+            teacher: the teacher's outputs for the same rows.
+        """
+        training = self.training
+        self.eval()
+        for task, terms in self._terms.items():
+            if task in outputs:
+                terms.initialise(outputs[task], (teacher or {}).get(task))
+        for coupling in self._couplings.values():
+            coupling.initialise(outputs)
+        self.train(training)
+
+    def _coupled(
+        self, coupling: CouplingTerms, outputs: Mapping[str, HeadOutput], batch: Batch
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """A combined task's coupling losses over all rows, with the labels that count as such."""
+        masks = {task: self._counting(task, batch) for task in coupling.members if task in batch.masks}
+        return coupling(outputs, batch.targets, masks)
+
+    def _counting(self, task: str, batch: Batch) -> Tensor:
+        """A task's mask without the labels that do not count, see `sharing`."""
+        parts = batch.masks[task].split(list(batch.sizes))
+        return torch.cat(
+            [part if self._counts(index, task) else part & False for index, part in enumerate(parts)]
+        )
+
+    def _counts(self, index: int, task: str) -> bool:
+        """Whether a stream's labels of a task count."""
+        own = self.streams[index].task
+        return self.sharing or task in (own, *self.heads[own].members)
 
     def _loss_name(self, stream: StreamTask, task: str) -> str:
         head = self.heads[stream.task]
@@ -148,101 +214,13 @@ class Objective(nn.Module):
         )
 
     def _group(self, index: int, task: str, batch: Batch, rows: slice) -> Group:
-        stream, head = self.streams[index], self.heads[task]
-        own = task in (stream.task, *self.heads[stream.task].members)
-        if task in batch.masks and (own or self.sharing):
+        head = self.heads[task]
+        if task in batch.masks and self._counts(index, task):
             mask = batch.masks[task][rows]
             return Group(batch.targets[task][rows], mask, head.unit_mask(mask), batch.counts[index, task])
         size = rows.stop - rows.start
         nothing = torch.zeros(size, len(head.units), dtype=torch.bool, device=batch.stream.device)
         return Group(None, nothing, nothing, Count(0, nothing.numel()))
-
-
-@attrs.frozen(eq=False)
-class Group:
-    """The labels of one task on the rows of one stream."""
-
-    target: Tensor | None
-    mask: Tensor
-    units: Tensor  # bool [rows, units]
-    count: Count
-
-
-class Part(NamedTuple):
-    """A loss on the labelled or the unlabelled rows of a stream."""
-
-    name: str
-    weight: float
-    value: Tensor  # a scalar, or [units]
-    units: Tensor  # bool [units]: those that have rows
-
-
-class TaskTerms:
-    """The losses of one task, and how they make the term of one stream."""
-
-    def __init__(self, head: Head, losses: Sequence[Loss], ground_truth_weight: float) -> None:
-        self.head = head
-        self.ground_truth_weight = ground_truth_weight
-        built = [(loss, loss.build(head)) for loss in losses]
-        self.modules = [live for _, live in built if isinstance(live, nn.Module)]
-        self.labels = [(one, live) for one, live in built if not isinstance(one, TeacherLoss)]
-        teacher = [(one, live) for one, live in built if isinstance(one, TeacherLoss)]
-        names = _distinct(one.name for one, _ in teacher)
-        self.teacher = [(name, one, live) for name, (one, live) in zip(names, teacher, strict=True)]
-
-    def __call__(
-        self, output: HeadOutput, group: Group, teacher: HeadOutput | None
-    ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """The stream's weighted term (None if no group has rows and a loss), and its parts by name."""
-        labelled = list(self._on_labelled(output, group, teacher)) if group.count.valid else []
-        unlabelled = list(self._on_unlabelled(output, group, teacher)) if group.count.missing else []
-        named: dict[str, Tensor] = {}
-        for part in (*labelled, *unlabelled):
-            value = self._combine(part.value, part.units).detach()
-            named[part.name] = named[part.name] + value if part.name in named else value
-        sides = [side for side in (labelled, unlabelled) if side]
-        return self._mean(sides) if sides else None, named
-
-    def _on_labelled(self, output: HeadOutput, group: Group, teacher: HeadOutput | None) -> Iterator[Part]:
-        units = group.units.any(0)
-        for one, live in self.labels if self.ground_truth_weight else ():
-            value = one.weight * self._checked(one, live(output, group.target, group.mask))
-            yield Part("ground-truth", self.ground_truth_weight, value, units)
-        for name, one, live in self.teacher if teacher is not None else ():
-            if one.weight:
-                yield Part(name, one.weight, self._checked(one, live(output, teacher, group.units)), units)
-
-    def _on_unlabelled(self, output: HeadOutput, group: Group, teacher: HeadOutput | None) -> Iterator[Part]:
-        missing = ~group.units
-        for name, one, live in self.teacher if teacher is not None else ():
-            if one.unlabelled_weight:
-                value = self._checked(one, live(output, teacher, missing))
-                yield Part(f"{name}-unlabelled", one.unlabelled_weight, value, missing.any(0))
-
-    def _mean(self, sides: Sequence[Sequence[Part]]) -> Tensor:
-        """The mean of the groups, unit by unit, or of whole groups where a loss gives a scalar."""
-        parts = [part for side in sides for part in side]
-        if any(part.value.ndim == 0 for part in parts):
-            whole = _total([part.weight * self._combine(part.value, part.units) for part in parts])
-            return whole / len(sides)
-        groups = torch.stack([side[0].units for side in sides]).sum(0)
-        total = _total([part.weight * part.value for part in parts])
-        return self._combine(total / groups.clamp(min=1), groups > 0)
-
-    def _combine(self, value: Tensor, units: Tensor) -> Tensor:
-        """Sum the units, or average those that have rows; a scalar is the whole task's already."""
-        if value.ndim == 0 or self.head.combine == "sum":
-            return value.sum()
-        return value.sum() / units.sum().clamp(min=1)
-
-    def _checked(self, loss: Loss, value: Tensor) -> Tensor:
-        units = len(self.head.units)
-        if value.shape not in ((), (units,)):
-            raise ValueError(
-                f"loss {loss.name!r} must give a scalar or one value per unit, {units} in all "
-                f"(got shape {tuple(value.shape)})"
-            )
-        return value
 
 
 def _check_streams(streams: Sequence[StreamTask], heads: Mapping[str, Head]) -> None:
@@ -263,15 +241,3 @@ def _weight_of(task: str, weights: float | Mapping[str, float]) -> float:
 
 def _cut(output: HeadOutput, rows: slice) -> HeadOutput:
     return output.map(lambda tensor: tensor[rows].float())
-
-
-def _total(values: Sequence[Tensor]) -> Tensor:
-    return sum(values[1:], start=values[0])
-
-
-def _distinct(names: Iterable[str]) -> Iterator[str]:
-    """Number a name from its second time on: "kl", "kl-2"."""
-    seen: Counter[str] = Counter()
-    for name in names:
-        seen[name] += 1
-        yield name if seen[name] == 1 else f"{name}-{seen[name]}"
