@@ -180,3 +180,11 @@ def test_the_samples_of_a_step_that_is_not_finite_are_named_but_not_by_the_hundr
     (problem,) = stopped.value.problems
     assert problem.startswith("the loss is not finite: a/expr/focal = nan; samples of the step: a:0, a:1, ")
     assert problem.endswith("a:19 and 10 more")
+
+
+def test_all_samples_of_a_step_are_named_where_a_term_of_a_combined_task_is_not_finite():
+    """It is of the rows of all streams, whatever one of them is called."""
+    pending = PendingTerms(["both", "b"])
+    pending.add(torch.tensor(math.nan), {"both/tie": torch.tensor(math.nan)}, ("both:1", "b:2"))
+    with pytest.raises(RunError, match=r"both/tie = nan; samples of the step: both:1, b:2$"):
+        pending.fetch()
