@@ -108,12 +108,15 @@ def fitted_losses(source: DataSource, stage: Stage) -> dict[str, list[dict[str, 
     return {task: losses for task, losses in found.items() if losses}
 
 
-def unfit_losses(source: DataSource, stage: Stage) -> Iterator[str]:
-    """What keeps losses from being fitted to a stage's labels, one line each; its data can be opened."""
+def unfit_losses(source: DataSource, stage: Stage, title: str) -> Iterator[str]:
+    """What keeps losses from being fitted to a stage's labels, one line each; its data can be opened.
+
+    Messages call the stage by a title of its own, as repeats are one stage for people.
+    """
     labels, config = labels_to_fit(source, stage), source.config
     for task, known in labels.items():
         head = config.tasks[task].head
-        sides = ((f"tasks.{task}", config.tasks[task].losses), (f"stages.{stage.name}", stage.losses))
+        sides = ((f"tasks.{task}", config.tasks[task].losses), (f"stages.{title}", stage.losses))
         for where, losses in sides:
             yield from misfit_losses(f"{where}.losses", losses, head, known)
 

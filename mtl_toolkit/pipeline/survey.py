@@ -112,7 +112,7 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
             problems += unfit_datasets(source, extract)
     told: set[str] = set()
     for data in stages:
-        problems += unfit_losses(source, data.stage)
+        problems += unfit_losses(source, data.stage, origin_of(data.stage))
         problems += data.missing
         origin = origin_of(data.stage)
         if data.overlaps and origin not in told and not data.stage.allow_overlap:
