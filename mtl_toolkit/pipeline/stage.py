@@ -10,7 +10,7 @@ from torch import nn
 
 from ..batch import Batch
 from ..checkpoint import load_weights, read_description
-from ..config import OWN_AVERAGE, stage_model
+from ..config import OWN_AVERAGE, Stage, stage_model
 from ..data import FeatureLayout, SequentialPlan, StreamLoader, TrainPlan, augment, open_features
 from ..errors import ConfigError, RunError
 from ..metrics import FeedMetrics
