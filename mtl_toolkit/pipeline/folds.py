@@ -107,6 +107,8 @@ def _scarce(
     units: np.ndarray, datasets: Sequence[Samples], strata: Sequence[_Strata], folds: int
 ) -> Iterator[str]:
     """Classes that cannot be in every fold; other strata (cells of values, combinations) may be as rare."""
+    if len(np.unique(units)) < folds:
+        return  # then no class can be in every fold, and the reason is told
     places = np.split(units, np.cumsum([len(samples) for samples in datasets])[:-1])
     for task in dict.fromkeys(one.task for one in strata if one.task):
         mine = [(place, one) for place, one in zip(places, strata, strict=True) if one.task == task]
