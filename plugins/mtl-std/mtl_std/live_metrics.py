@@ -94,3 +94,27 @@ class PooledConcordance(LiveMetric):
             return values.mean()
         named = {f"ccc_{axis}": values[place] for place, axis in enumerate(self.head.units)}
         return named | {"ccc": values.mean()}
+
+
+class PooledPixels(LiveMetric):
+    """PSNR from sums in float64; torchmetrics' own is infinite or NaN for equal pictures, or none."""
+
+    full_state_update = False
+    sums: Tensor
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+        self.add_state("sums", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, output: HeadOutput, target: Tensor, mask: Tensor) -> None:
+        """Add a batch; rows that are missing in part are left out."""
+        rows = self.head.unit_mask(mask)[:, :, None, None].expand(target.shape)
+        errors = torch.where(rows, self.head.estimate(output.values) - target, 0.0).double()
+        self.sums = self.sums + torch.stack([rows.double().sum(), (errors**2).sum()])
+
+    def compute(self) -> Tensor:
+        """PSNR in decibels."""
+        pixels, errors = self.sums
+        decibels = -10 * (errors / pixels.clamp(min=1)).clamp(min=1e-10).log10()
+        return torch.where(pixels > 0, decibels, 0.0)

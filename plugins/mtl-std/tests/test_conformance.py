@@ -21,6 +21,7 @@ from mtl_std.losses import (
 from mtl_std.metrics import Accuracy, ConcordanceCorrelation, MacroF1, UnitF1
 from mtl_std.multi_label import MultiLabel
 from mtl_std.opencv_cascade import OpenCVCascade
+from mtl_std.reconstruction import PeakSignalToNoise, PixelError, Reconstruction
 from mtl_std.regression import Regression
 from mtl_std.samplers import Balanced, Sequential, Shuffle
 from mtl_std.shared import Shared
@@ -46,6 +47,7 @@ CLASSES = Classification(classes=("a", "b", "c"))
 VOTES = Classification(classes=("a", "b", "c"), soft=True, hidden=0)
 AXES = Regression(axes=("x", "y"))
 BINS = BinnedRegression(axes=("x", "y"), bins=5)
+PICTURES = Reconstruction(size=8, channels=16)
 UNITS = MultiLabel(names=("p", "q", "r"))
 YEARS = Regression(range=(1900, 2100), hidden=0)
 SOME_YEARS = Labels(np.linspace(1901, 2100, 40, dtype=np.float32)[:, None], np.ones((40, 1), bool))
@@ -60,6 +62,7 @@ CHECKS = [
     *check_head(YEARS, labels=SOME_YEARS),
     *check_head(BINS),
     *check_head(UNITS),
+    *check_head(PICTURES),
     *check_loss(CrossEntropy(label_smoothing=0.1, class_weights=(1, 2, 0.5)), CLASSES),
     *check_loss(CrossEntropy(), VOTES),
     *check_loss(BinCrossEntropy(), BINS),
@@ -67,10 +70,12 @@ CHECKS = [
     *check_loss(MeanSquaredError(), AXES),
     *check_loss(SmoothL1(), AXES),
     *check_loss(BinaryCrossEntropy(positive_weights=(1, 3, 9)), UNITS),
+    *check_loss(PixelError(), PICTURES),
     *check_metric(MacroF1(), CLASSES),
     *check_metric(MacroF1(), VOTES),
     *check_metric(Accuracy(), CLASSES),
     *check_metric(UnitF1(), UNITS),
+    *check_metric(PeakSignalToNoise(), PICTURES),
     *check_metric(ConcordanceCorrelation(), AXES),
     *check_sampler(Shuffle(), {"class": CLASSES}),
     *check_sampler(Sequential(), {"class": CLASSES}),
