@@ -16,7 +16,7 @@ SOURCE = re.compile(r"\b(19|20)\d\d\b|\bABAW\d?")
 # Plain notions, formats of files and drawn data, which no paper brought up.
 PLAIN = {
     *("accuracy", "f1", "macro_f1", "mse", "multi-label", "regression", "sum"),
-    *("appearance", "identity", "sequential", "shuffle", "mean", "median", "gaussian"),
+    *("appearance", "identity", "pixel-mse", "psnr", "sequential", "shuffle", "mean", "median", "gaussian"),
     *("hdf5", "image-csv", "image-folder", "video-files", "synthetic-faces", "synthetic-videos"),
 }
 
