@@ -7,7 +7,7 @@ from .feature_samples import FeatureSamples
 from .folds import split_folds, units_of, units_of_strata
 from .inspect import Coverage, FeedSummary, Overlap, find_overlap, fingerprint, summarise
 from .loader import StreamLoader, allowed_cores, collate
-from .samples import CachedSamples, ConcatSamples, TensorSamples, column_bytes
+from .samples import CachedSamples, ConcatSamples, TensorSamples, column_bytes, part_numbers
 from .streams import LiveStream, SequentialPlan, TrainPlan, epoch_steps
 from .subset import SubsetSamples
 from .windows import WindowTable, covering_windows, frame_numbers, training_windows, video_numbers
@@ -41,6 +41,7 @@ __all__ = [
     "frame_numbers",
     "map_features",
     "open_features",
+    "part_numbers",
     "split_folds",
     "summarise",
     "training_windows",

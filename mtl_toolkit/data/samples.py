@@ -102,7 +102,7 @@ class ConcatSamples(Samples):
     def read(self, indices: Sequence[int] | np.ndarray) -> Tensor:
         """Read from each part at once, and put the rows back in the order asked for."""
         wanted = np.asarray(indices)
-        owners = np.searchsorted(self.offsets, wanted, side="right") - 1
+        owners = part_numbers(self, wanted)
         pieces, places = [], []
         for owner in np.unique(owners):
             where = np.flatnonzero(owners == owner)
@@ -154,6 +154,13 @@ class ConcatSamples(Samples):
     def _locate(self, index: int) -> tuple[Samples, int]:
         owner = int(np.searchsorted(self.offsets, index, side="right")) - 1
         return self.parts[owner], index - int(self.offsets[owner])
+
+
+def part_numbers(samples: Samples, rows: np.ndarray) -> np.ndarray:
+    """The place of each row's dataset in a concatenation: int64 [rows]; 0 if there is but one."""
+    if not isinstance(samples, ConcatSamples):
+        return np.zeros(len(rows), np.int64)
+    return np.searchsorted(samples.offsets, rows, side="right") - 1
 
 
 class DerivedSamples(Samples):

@@ -33,6 +33,7 @@ from ..data import (
     WindowTable,
     covering_windows,
     fingerprint,
+    part_numbers,
     training_windows,
 )
 from ..errors import DataError, UnreadableSampleError, UserError
@@ -84,10 +85,11 @@ class DataSource:
         samples, windows = self.items(stage, stream, validation=False)
         own = {task: self.heads[task] for task in own_tasks(self.config, stream.task)}
         labels = {task: found for task, found in samples.labels().items() if task in own}
-        if windows is not None:
-            middle = windows.middles()
+        middle = None if windows is None else windows.middles()
+        if middle is not None:
             labels = {task: Labels(one.values[middle], one.valid[middle]) for task, one in labels.items()}
-        return stream.sampler.build(len(samples if windows is None else windows), labels, own)
+        rows = np.arange(len(samples)) if middle is None else middle
+        return stream.sampler.build_over(part_numbers(samples, rows), labels, own)
 
     def validation(self, stage: Stage, feed: Validation) -> LiveStream:
         """A validation feed, read in order."""

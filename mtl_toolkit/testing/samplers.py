@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -14,12 +14,14 @@ from .examples import Examples, worst_of
 from .recipes import check_recipe
 
 LENGTH = 60
+Draw = Callable[[np.random.Generator], np.ndarray]
+SIZES = (37, 3, 20)  # of the datasets that a stream may have, one after the other
 
 
 def check_sampler(
     recipe: Sampler, heads: Mapping[str, Head], *, labels: Mapping[str, Labels] | None = None
 ) -> list[Check]:
-    """The checks of a sampler, on sixty samples of which some lack a label.
+    """The checks of a sampler, on sixty samples of one dataset and of three, of which some lack a label.
 
     Args:
         recipe: the sampler.
@@ -47,23 +49,28 @@ class SamplerTrial:
         rows = {task: one.some_missing(LENGTH) for task, one in examples.items()}
         return {task: Labels(one.target.numpy(), one.mask.numpy()) for task, one in rows.items()}
 
-    def order(self, seed: int, labels: Mapping[str, Labels] | None = None) -> np.ndarray:
-        """One pass, of a sampler that is built for it."""
-        draw = self.recipe.build(LENGTH, self.labels if labels is None else labels, self.heads)
-        return draw(np.random.default_rng(seed))
+    def draws(self, labels: Mapping[str, Labels] | None = None) -> dict[str, Draw]:
+        """The sampler built for a stream of one dataset, and for one of three."""
+        labels = self.labels if labels is None else labels
+        three = np.repeat(np.arange(len(SIZES)), SIZES)
+        return {
+            "one dataset": self.recipe.build(LENGTH, labels, self.heads),
+            "three datasets": self.recipe.build_over(three, labels, self.heads),
+        }
 
 
 def indices(trial: SamplerTrial) -> None:
     """A pass is an array of integers, at least one, each the index of a sample."""
-    for seed in (0, 1):
-        found = trial.order(seed)
-        whole = isinstance(found, np.ndarray) and found.ndim == 1 and found.dtype.kind in "iu"
-        expect(whole, f"gives {found!r:.60}")
-        expect(len(found) > 0, "a pass is empty")
-        expect(
-            found.min() >= 0 and found.max() < LENGTH,
-            f"indices from {found.min()} to {found.max()} of {LENGTH}",
-        )
+    for of, draw in trial.draws().items():
+        for seed in (0, 1):
+            found = draw(np.random.default_rng(seed))
+            whole = isinstance(found, np.ndarray) and found.ndim == 1 and found.dtype.kind in "iu"
+            expect(whole, f"of {of} it gives {found!r:.60}")
+            expect(len(found) > 0, f"a pass of {of} is empty")
+            expect(
+                found.min() >= 0 and found.max() < LENGTH,
+                f"of {of}: indices from {found.min()} to {found.max()} of {LENGTH}",
+            )
 
 
 def function_of_its_generator(trial: SamplerTrial) -> None:
@@ -71,11 +78,14 @@ def function_of_its_generator(trial: SamplerTrial) -> None:
 
     A sampler remembers nothing of the passes before.
     """
-    expect(np.array_equal(trial.order(3), trial.order(3)), "one seed gives two orders")
-    draw = trial.recipe.build(LENGTH, trial.labels, trial.heads)
-    first = draw(np.random.default_rng(3))
-    draw(np.random.default_rng(4))
-    expect(np.array_equal(draw(np.random.default_rng(3)), first), "it remembers the passes before")
+    again = trial.draws()
+    for of, draw in trial.draws().items():
+        first = draw(np.random.default_rng(3))
+        same = np.array_equal(again[of](np.random.default_rng(3)), first)
+        expect(same, f"of {of} one seed gives two orders")
+        draw(np.random.default_rng(4))
+        kept = draw(np.random.default_rng(3))
+        expect(np.array_equal(kept, first), f"of {of} it remembers the passes before")
 
 
 def missing_labels_do_not_matter(trial: SamplerTrial) -> None:
@@ -84,11 +94,22 @@ def missing_labels_do_not_matter(trial: SamplerTrial) -> None:
     for task, labels in trial.labels.items():
         values = np.where(labels.valid, labels.values, worst_of(labels.values))
         changed[task] = Labels(values, labels.valid)
-    expect(np.array_equal(trial.order(0), trial.order(0, changed)), "it does")
+    others = trial.draws(changed)
+    for of, draw in trial.draws().items():
+        one, other = (it(np.random.default_rng(0)) for it in (draw, others[of]))
+        expect(np.array_equal(one, other), f"of {of} it does")
+
+
+def one_dataset(trial: SamplerTrial) -> None:
+    """`build_over` with all samples of one dataset is `build`."""
+    over = trial.recipe.build_over(np.zeros(LENGTH, np.int64), trial.labels, trial.heads)
+    one, other = (draw(np.random.default_rng(5)) for draw in (trial.draws()["one dataset"], over))
+    expect(np.array_equal(one, other), "they draw in different orders")
 
 
 SAMPLER_RULES: tuple[Rule[SamplerTrial], ...] = (
     indices,
     function_of_its_generator,
     missing_labels_do_not_matter,
+    one_dataset,
 )

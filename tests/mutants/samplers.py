@@ -46,6 +46,11 @@ def drawn_when_built(self: Order, length: int, labels: Any, heads: Any) -> Calla
     return lambda _generator: order
 
 
+def grouped(self: Order, datasets: np.ndarray, labels: Any, heads: Any) -> Callable[..., np.ndarray]:
+    """Sorts by dataset, and so keeps a single one in order."""
+    return lambda _generator: np.argsort(datasets, kind="stable")
+
+
 def checks_of(recipe: Sampler) -> list[Check]:
     return check_sampler(recipe, TASKS)
 
@@ -72,6 +77,7 @@ MUTANTS = [
         "function-of-its-generator",
     ),
     of_sampler("sorts by what is missing", by_value, "missing-labels-do-not-matter"),
+    of_sampler("another order for one dataset", broken(Order, build_over=grouped), "one-dataset"),
 ]
 
 

@@ -26,6 +26,7 @@ from mtl_std.regression import Regression
 from mtl_std.samplers import Balanced, Sequential, Shuffle
 from mtl_std.shared import Shared
 from mtl_std.smoothing import Gaussian, Mean, Median
+from mtl_std.temperature import Temperature
 from mtl_std.temporal import GRU, TCN, Transformer
 from mtl_std.timm_backbone import Timm
 from mtl_std.two_branch import TwoBranch
@@ -80,6 +81,8 @@ CHECKS = [
     *check_sampler(Shuffle(), {"class": CLASSES}),
     *check_sampler(Sequential(), {"class": CLASSES}),
     *check_sampler(Balanced(), {"class": CLASSES, "axes": AXES}),
+    *check_sampler(Temperature(), {"class": CLASSES}),
+    *check_sampler(Temperature(within="balanced"), {"class": CLASSES, "axes": AXES}),
     *check_balancer(Sum()),
     *check_balancer(Sum(weights={"first": 2.0, "third": 0.1})),
     *check_architecture(Shared()),
