@@ -175,7 +175,7 @@ class Matching(nn.Module):
         target, other = (predicted, expected) if self.by_units else (expected, predicted)
         if self.detach:
             target = target[0].detach(), target[1].detach()
-        losses = -sum(one.exp() * log for one, log in zip(target, other, strict=True))
+        losses = -(target[0].exp() * other[0] + target[1].exp() * other[1])
         return (losses.mean(1) * weight).sum() / max(len(losses), 1)
 
     def expected(self, logits: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
