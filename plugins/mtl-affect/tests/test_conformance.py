@@ -11,6 +11,7 @@ from mtl_affect.appearance import Appearance
 from mtl_affect.combined import Combined
 from mtl_affect.dan.backbone import Dan
 from mtl_affect.dan.losses import Affinity, Partition
+from mtl_affect.distribution_matching import DistributionMatching
 from mtl_affect.expression import Expression, ExpressionScore
 from mtl_affect.identity import Identity
 from mtl_affect.metrics import ActionUnitScore, ValenceArousalScore
@@ -51,6 +52,7 @@ CHECKS = [
     *check_loss(Affinity(), Expression(soft=True), extras=DAN),
     *check_loss(Partition(), Expression(), extras=DAN),
     *check_loss(Partition(), ActionUnits(), extras=DAN),
+    *check_recipe(DistributionMatching()),
     *check_metric(ExpressionScore(), Expression()),
     *check_metric(ValenceArousalScore(), ValenceArousal()),
     *check_metric(ActionUnitScore(), ActionUnits()),
