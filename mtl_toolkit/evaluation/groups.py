@@ -10,7 +10,6 @@ import attrs
 import numpy as np
 
 from ..errors import DataError
-from .videos import as_text
 
 NONE = "(none)"  # what the rows of no group are called
 
@@ -37,13 +36,14 @@ class Groups:
         Args:
             values: texts (str, UTF-8, objects) or numbers, [rows]; '', None and NaN are no group.
         """
-        texts = _texts(np.asarray(values))
-        known: dict[str, int] = {}
+        listed = np.asarray(values).tolist()
+        known: dict[object, int] = {}
         # A table of hashes: sorting millions of texts takes many times as long.
-        found = np.fromiter((known.setdefault(text, len(known)) for text in texts), np.int64, len(texts))
-        names = sorted((name for name in known if name), key=_order(known))
+        found = np.fromiter((known.setdefault(value, len(known)) for value in listed), np.int64, len(listed))
+        texts = [_text(value) for value in known]
+        names = sorted({text for text in texts if text}, key=_order(texts))
         places = {name: place for place, name in enumerate(names)}
-        return cls(tuple(names), _mapped(found, (places.get(name, -1) for name in known)))
+        return cls(tuple(names), _mapped(found, (places.get(text, -1) for text in texts)))
 
     @classmethod
     def bands(cls, values: np.ndarray | Sequence[object], cuts: Sequence[float]) -> Groups:
@@ -85,12 +85,12 @@ class Groups:
         return Groups(self.names, self.codes[rows])
 
 
-def _texts(values: np.ndarray) -> list[str]:
-    if values.dtype.kind == "f":
-        return ["" if math.isnan(value) else f"{value:.12g}" for value in values.tolist()]
-    if values.dtype.kind in "biu":
-        return list(map(str, values.tolist()))
-    return [text.strip() for text in as_text(values).tolist()]
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.12g}"
+    return (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()
 
 
 def _order(names: Iterable[str]) -> Callable[[str], tuple[float, str]]:
