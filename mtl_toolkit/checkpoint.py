@@ -16,7 +16,8 @@ from torch.optim import Optimizer
 from .errors import RunError
 from .files import read_json, recover_folder, replacing_folder, to_json
 
-FORMAT = 1
+FORMAT = 2  # the newest that this version reads
+NETWORK_FORMAT, ENSEMBLE_FORMAT = 1, 2
 MODEL, OBJECTIVE, OPTIMIZER = "model.safetensors", "objective.safetensors", "optimizer.safetensors"
 AVERAGE = "ema.safetensors"
 DESCRIPTION, TRAINING = "checkpoint.json", "training.json"
@@ -59,7 +60,9 @@ def save_checkpoint(
     """
     with replacing_folder(path) as folder:
         save_file(tensors_of(model), folder / MODEL)
-        (folder / DESCRIPTION).write_text(to_json({"format": FORMAT, **description}), encoding="utf-8")
+        (folder / DESCRIPTION).write_text(
+            to_json({"format": NETWORK_FORMAT, **description}), encoding="utf-8"
+        )
         add(folder)
         if state is not None:
             tensors, rest = _split_optimizer(state.optimizer)
@@ -74,6 +77,18 @@ def save_checkpoint(
                 "scaler": state.scaler,
             }
             (folder / TRAINING).write_text(to_json(training), encoding="utf-8")
+
+
+def save_ensemble(path: Path, description: Mapping[str, Any], add: Callable[[Path], None]) -> None:
+    """Write the checkpoint of an ensemble at once; `add` puts its members into the folder.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    with replacing_folder(path) as folder:
+        about = to_json({"format": ENSEMBLE_FORMAT, **description})
+        (folder / DESCRIPTION).write_text(about, encoding="utf-8")
+        add(folder)
 
 
 def read_description(path: Path) -> dict[str, Any]:

@@ -65,14 +65,19 @@ def value_text(stage: Mapping[str, Any], name: str) -> str:
     return f"{value:.3f}" if spread is None else f"{value:.3f} ± {spread:.3f}"
 
 
+def epochs_text(stage: Mapping[str, Any]) -> str:
+    """The best epoch of a stage and how many there were, as tables have them; '' where that says nothing."""
+    return "" if "repeats" in stage or not stage["epochs"] else f"{stage['best_epoch']}/{stage['epochs']}"
+
+
 def _value(stage: Mapping[str, Any], name: str) -> float | None:
     value = stage.get("score") if name == "score" else stage["metrics"].get(name)
     return None if value is None else float(value)
 
 
 def _scores(stages: Sequence[Mapping[str, Any]]) -> str:
-    """One row per stage that trained, one column per metric, the best value of each in bold."""
-    stages = [stage for stage in stages if stage["epochs"]]
+    """One row per stage with metrics or epochs, one column per metric, the best value of each in bold."""
+    stages = [stage for stage in stages if stage["epochs"] or stage["metrics"]]
     names = list(dict.fromkeys(name for stage in stages for name in stage["metrics"]))
     names = ["score", *names] if combines_metrics(stages) else names
     values = {name: [_value(stage, name) for stage in stages] for name in names}
@@ -85,8 +90,7 @@ def _scores(stages: Sequence[Mapping[str, Any]]) -> str:
             value = _value(stage, name)
             mark = ' class="best"' if value is not None and value == best[name] else ""
             cells += f"<td{mark}>{value_text(stage, name)}</td>"
-        epoch = "" if "repeats" in stage else f"{stage['best_epoch']}/{stage['epochs']}"
-        cells += f"<td>{epoch}</td><td>{stage['seconds']:,.0f} s</td>"
+        cells += f"<td>{epochs_text(stage)}</td><td>{stage['seconds']:,.0f} s</td>"
         rows += f"<tr><td>{html.escape(title_of(stage))}</td>{cells}</tr>"
     return (
         f'<div class="scroll"><table><tr><th>stage</th>{head}<th>best<br>epoch</th><th>time</th></tr>{rows}'
@@ -97,7 +101,7 @@ def _scores(stages: Sequence[Mapping[str, Any]]) -> str:
 def _stage(stage: Mapping[str, Any], epochs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The section of a stage: facts, its repeats if there are any, and curves."""
     repeats = stage.get("repeats", ())
-    what = f"{stage['epochs']} epochs, best {stage['best_epoch']}" if stage["epochs"] else "features"
+    what = f"{stage['epochs']} epochs, best {stage['best_epoch']}" if stage["epochs"] else _made(stage)
     facts = (
         f"{f'{len(repeats)} repeats' if repeats else what}; {stage['seconds']:,.0f} s, "
         f"{stage['samples_per_second']:,.0f} samples/s, {stage['peak_memory_bytes'] / 2**20:,.0f} MiB at most"
@@ -112,6 +116,27 @@ def _stage(stage: Mapping[str, Any], epochs: Mapping[str, Sequence[Mapping[str, 
         else ""
     )
     return f"<h2>{html.escape(stage['name'])}</h2><p>{facts}</p>{table}{picture}"
+
+
+def _made(stage: Mapping[str, Any]) -> str:
+    """What a stage without epochs has made."""
+    if stage.get("kind") != "ensemble":
+        return "features"
+    combined = "; ".join(_combined(task, how) for task, how in stage["tasks"].items())
+    return html.escape(f"ensemble of {', '.join(stage['members'])}; {combined}")
+
+
+def _combined(task: str, how: Mapping[str, Any]) -> str:
+    """How the outputs of a task are combined, and what was tuned."""
+    weights = ", ".join(f"{weight:.2f} {member}" for member, weight in how["weights"].items())
+    tuned = "".join(f"; {key} tuned: {_short(value)}" for key, value in how["tuned"].items())
+    return f"{task}: {how['combine']} ({weights}){tuned}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_short, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _plots(stage: Mapping[str, Any], curves: Sequence[Sequence[Mapping[str, Any]]]) -> str:

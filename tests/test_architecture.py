@@ -38,6 +38,7 @@ READING_ORDER = (
     "config",
     "data",
     "model",
+    "ensemble",
     "objective",
     "metrics",
     "self_supervision",

@@ -32,7 +32,7 @@ from mtl_toolkit.cli.table import report_table
 from mtl_toolkit.pipeline import DataSource
 from mtl_toolkit.pipeline.device import make_accelerator
 from mtl_toolkit.pipeline.job import StageJob
-from mtl_toolkit.pipeline.load import keep_network
+from mtl_toolkit.pipeline.keep import keep_network
 from mtl_toolkit.pipeline.stage import initial_model, stage_layout, training_loader
 from mtl_toolkit.rundir import RunDirectory
 

@@ -16,6 +16,7 @@ from mtl_toolkit.cli.plugins import _field_row
 from mtl_toolkit.config import (
     Augmentation,
     Config,
+    EnsembleStage,
     ExtractStage,
     Model,
     Optimizer,
@@ -44,6 +45,7 @@ TABLES: Mapping[str, type] = {
     "[model]": Model,
     "[[stages]]": Stage,
     "[[stages]] with kind = extract": ExtractStage,
+    "[[stages]] with kind = ensemble": EnsembleStage,
     "stages.streams": Stream,
     "stages.validation": Validation,
     "stages.windows": Windows,

@@ -34,7 +34,7 @@ def check(
     validation, and missing files. Leaves with 2 if `mtl run` would refuse.
     """
     loaded = load(config, overrides, disabled)
-    from ..config import ExtractStage
+    from ..config import EnsembleStage, ExtractStage
     from ..pipeline import DataSource, survey
 
     stages, problems = survey(loaded.config, DataSource(loaded.config))
@@ -45,6 +45,8 @@ def check(
         if isinstance(stage, ExtractStage):
             names = ", ".join(stage.datasets)
             console.print(f"\n{stage.name}: features of {names}, by {stage.network}", soft_wrap=True)
+        if isinstance(stage, EnsembleStage):
+            console.print(f"\n{stage.name}: ensemble of {', '.join(stage.members)}", soft_wrap=True)
     if problems:
         raise ConfigError(*problems)
     console.print(f"{config.name}: {_number(len(loaded.config.stages), 'stage')}, ready to run")

@@ -89,10 +89,14 @@ def _shared(loaded: Loaded, opened: Opened) -> list[str]:
     from ..data import find_overlap
 
     lines: dict[str, None] = {}
-    for stage in loaded.config.trainings:
+    config = loaded.config
+    split = [
+        *((stage.streams, stage.validation) for stage in config.trainings),
+        *((stage.fit_on, stage.validation) for stage in config.ensembles),
+    ]
+    for parts in split:
         train, validation = (
-            list(dict.fromkeys(name for feed in feeds for name in feed.datasets))
-            for feeds in (stage.streams, stage.validation)
+            list(dict.fromkeys(name for feed in feeds for name in feed.datasets)) for feeds in parts
         )
         overlaps = find_overlap(
             [(name, opened[name][0]) for name in train], [(name, opened[name][0]) for name in validation]

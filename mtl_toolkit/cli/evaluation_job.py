@@ -12,7 +12,7 @@ from ..errors import UserError, suggestion
 from .trained import StageAt, autocast, choose_device, counted, find_stage, loader_processes, parse_plugin
 
 if TYPE_CHECKING:
-    from ..config import Config, Stage
+    from ..config import Config, EnsembleStage, Stage
     from ..pipeline import DataSource, TrainedStage
     from ..plugin import Head, Metric, Writer
     from ..prediction.judge import Judged
@@ -161,6 +161,7 @@ def open_dataset(job: Job, name: str) -> Samples:
     from ..data import FeatureSamples
     from ..errors import DataError
     from ..pipeline.data import DataSource, feature_file
+    from ..pipeline.members import reading_of
     from ..plugin import DataFacts
     from ..prediction import adjusted
     from ..rundir import RunDirectory
@@ -177,24 +178,29 @@ def open_dataset(job: Job, name: str) -> Samples:
     if stage is None or job.place is None or job.place.run is None:
         return samples
     source = DataSource(job.config, RunDirectory(job.place.run))
-    folder = source.features_folder(stage)
+    assert job.stage is not None
+    folder = source.features_folder(reading_of(job.config, stage, job.stage.description))
     if folder is not None and (folder / feature_file(name)).is_file():
         samples = FeatureSamples(samples, folder / feature_file(name))
     return held_out(source, stage, name, samples, RunDirectory(job.place.run).stage(stage.name).record())
 
 
-def own_stage(job: Job) -> Stage | None:
+def own_stage(job: Job) -> Stage | EnsembleStage | None:
     """The stage, or repeat of one, of the run's configuration that is judged; None where there is none."""
     from ..config import expand
 
     named = [
-        one for one in expand(job.config).trainings if job.place is not None and one.name == job.place.name
+        one for one in expand(job.config).predictors if job.place is not None and one.name == job.place.name
     ]
     return named[0] if named and job.stage is not None else None
 
 
 def held_out(
-    source: DataSource, stage: Stage, name: str, samples: Samples, record: Mapping[str, Any] | None
+    source: DataSource,
+    stage: Stage | EnsembleStage,
+    name: str,
+    samples: Samples,
+    record: Mapping[str, Any] | None,
 ) -> Samples:
     """Of a dataset that a repeat has trained on in part, the fold that it has not seen.
 
@@ -207,7 +213,7 @@ def held_out(
     from ..data import SubsetSamples
     from ..errors import DataError
 
-    folds = source.folds(stage)
+    folds = source.folds(stage) if isinstance(stage, Repeat) else None
     if folds is None or name not in folds.numbers or not isinstance(stage, Repeat):
         return samples
     numbers = folds.numbers[name]

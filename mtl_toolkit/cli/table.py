@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..pipeline import duration
-from ..report_html import combines_metrics, title_of, value_text
+from ..report_html import combines_metrics, epochs_text, title_of, value_text
 
 
 def print_report(report: Mapping[str, Any], output: Path) -> None:
@@ -44,7 +44,7 @@ def report_table(report: Mapping[str, Any]) -> Table:
     for stage in stages:
         values = [value_text(stage, name) for name in (*score, *names)]
         rate = f"{stage['samples_per_second']:,.0f}"
-        epochs = "" if "repeats" in stage else f"{stage['best_epoch']}/{stage['epochs']}"
+        epochs = epochs_text(stage)
         table.add_row(title_of(stage), *values, epochs, duration(stage["seconds"]), rate)
     return table
 

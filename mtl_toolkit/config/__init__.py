@@ -3,13 +3,14 @@
 from ..fields import fields_of
 from .load import Loaded, check_config, config_from, load_config
 from .plain import plain, recipes_in
-from .repeats import Repeat, expand, repeat_labels, repeat_names, repeats_of
+from .repeats import Repeat, expand, member_names, repeat_labels, repeat_names, repeats_of
 from .resolve import own_tasks, stage_model, stage_tasks
 from .schema import Config, Model, Plugins, Task, Tracker, TrainerOptions
 from .stages import (
     OWN_AVERAGE,
     AnyStage,
     Augmentation,
+    EnsembleStage,
     ExtractStage,
     Feed,
     Optimizer,
@@ -25,6 +26,7 @@ __all__ = [
     "AnyStage",
     "Augmentation",
     "Config",
+    "EnsembleStage",
     "ExtractStage",
     "Feed",
     "Loaded",
@@ -45,6 +47,7 @@ __all__ = [
     "expand",
     "fields_of",
     "load_config",
+    "member_names",
     "own_tasks",
     "plain",
     "recipes_in",

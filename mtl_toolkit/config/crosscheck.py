@@ -11,12 +11,12 @@ import attrs
 
 from ..errors import suggestion
 from ..plugin import CouplingLoss, TeacherLoss
-from .paths import expand_path
+from .ensembles import ensemble_problems
 from .problems import Found, Key, Problems
-from .repeats import names_to_refer_to, repeat_names
+from .references import TRAINED, reference_problems
 from .resolve import default_selection, full_metric_names, ground_truth_weight, matching
 from .schema import Config
-from .stages import OWN_AVERAGE, AnyStage, ExtractStage, Feed, Stage
+from .stages import OWN_AVERAGE, AnyStage, EnsembleStage, ExtractStage, Feed, Stage, Stream
 
 COUPLES = "{!r} couples tasks: name it in the losses of a combined task"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
@@ -39,12 +39,22 @@ def cross_check(config: Config, base: Path) -> None:
 
 def _stage(config: Config, stage: AnyStage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:
     if isinstance(stage, ExtractStage):
-        yield from _reference(("network",), stage.network, earlier, base)
+        yield from reference_problems(("network",), stage.network, earlier, base)
         for place, name in enumerate(stage.datasets):
             if name not in config.datasets:
                 yield ("datasets", place), f"unknown dataset {name!r}{suggestion(name, config.datasets)}"
         return
-    yield from _feeds(config, stage)
+    if isinstance(stage, EnsembleStage):
+        for place, name in enumerate(stage.members):
+            yield from reference_problems(("members", place), name, earlier, base, TRAINED, repeated=True)
+        yield from _feeds(config, "fit_on", stage.fit_on)
+        yield from _feeds(config, "validation", stage.validation)
+        yield from ensemble_problems(config, stage)
+        return
+    yield from _feeds(config, "streams", stage.streams)
+    yield from _feeds(config, "validation", stage.validation)
+    if isinstance(stage.epoch_length, int) and stage.epoch_length < 1:
+        yield ("epoch_length",), f"must be at least 1 (got {stage.epoch_length})"
     yield from _features(config, stage, earlier, base)
     yield from _couplings(stage)
     yield from _teacher(config, stage, earlier, base)
@@ -60,7 +70,7 @@ def _features(config: Config, stage: Stage, earlier: Sequence[AnyStage], base: P
     for key in ("architecture", "backbone"):
         if getattr(stage, key) is not None:
             yield (key,), "has no effect, since the stage works on features"
-    yield from _reference(("features",), stage.features, earlier, base, kind="extract")
+    yield from reference_problems(("features",), stage.features, earlier, base, ("extract",))
     extracts = {other.name: other.datasets for other in earlier if isinstance(other, ExtractStage)}
     extracted = extracts.get(stage.features, ())
     # Unknown datasets are told by themselves; what follows from them would hide the cause.
@@ -125,19 +135,16 @@ def _task_keys(config: Config) -> Iterator[Found]:
                     yield ("datasets", name, field.name, key), f"unknown task{suggestion(key, config.tasks)}"
 
 
-def _feeds(config: Config, stage: Stage) -> Iterator[Found]:
-    for key, feeds in (("streams", stage.streams), ("validation", stage.validation)):
-        titles: list[tuple[str, str]] = []
-        for index, feed in enumerate(feeds):
-            for path, message in _feed(config, feed):
-                yield (key, index, *path), message
-            title = (feed.title, feed.task if key == "validation" else "")
-            if title in titles:
-                message = f"must differ from the others' (got {feed.title!r} twice); give it a name"
-                yield (key, index, "name"), message
-            titles.append(title)
-    if isinstance(stage.epoch_length, int) and stage.epoch_length < 1:
-        yield ("epoch_length",), f"must be at least 1 (got {stage.epoch_length})"
+def _feeds(config: Config, key: str, feeds: Sequence[Feed]) -> Iterator[Found]:
+    titles: list[tuple[str, str]] = []
+    for index, feed in enumerate(feeds):
+        for path, message in _feed(config, feed):
+            yield (key, index, *path), message
+        title = (feed.title, "" if isinstance(feed, Stream) else feed.task)
+        if title in titles:
+            message = f"must differ from the others' (got {feed.title!r} twice); give it a name"
+            yield (key, index, "name"), message
+        titles.append(title)
 
 
 def _feed(config: Config, feed: Feed) -> Iterator[Found]:
@@ -151,7 +158,7 @@ def _feed(config: Config, feed: Feed) -> Iterator[Found]:
 def loose_names(raw: Mapping[str, Any]) -> Iterator[Found]:
     """Names of datasets and tasks that lead nowhere, in plain tables that may have other problems."""
     for stage_path, stage in _items(raw, "stages"):
-        for key in ("streams", "validation"):
+        for key in ("streams", "validation", "fit_on"):
             for feed_path, feed in _items(stage, key):
                 names, task = feed.get("dataset", ()), feed.get("task")
                 for path, message in _unknown(
@@ -194,7 +201,7 @@ def _teacher(config: Config, stage: Stage, earlier: Sequence[AnyStage], base: Pa
         if task and (task not in config.tasks or config.tasks[task].head.members):
             yield path, f"unknown task {task!r}{suggestion(task, config.tasks)}"
         if reference != OWN_AVERAGE:
-            yield from _reference(path, reference, earlier, base)
+            yield from reference_problems(path, reference, earlier, base, TRAINED)
         elif stage.ema is None:
             yield path, "is the average of the stage's own weights, but `ema` is not given"
     if stage.ground_truth_weight is None and ground_truth_weight(stage) <= 0:
@@ -204,33 +211,7 @@ def _teacher(config: Config, stage: Stage, earlier: Sequence[AnyStage], base: Pa
 
 def _start(stage: Stage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:
     if stage.start_from is not None:
-        yield from _reference(("start_from",), stage.start_from, earlier, base)
-
-
-def _reference(
-    path: tuple[Key, ...], reference: str, earlier: Sequence[AnyStage], base: Path, kind: str = "train"
-) -> Iterator[Found]:
-    """A reference must be an earlier stage of a kind, a repeat of one, or a path."""
-    repeats = {other.name: repeat_names(other) for other in earlier}
-    if kind == "train" and (names := repeats.get(reference)):
-        message = f"must name a repeat, such as {names[0]!r}, or a stage that combines them"
-        yield path, f"{message} (got {reference!r}, which is repeated)"
-        return
-    kinds = {name: other.kind for other in earlier for name in names_to_refer_to([other])}
-    fitting = [name for name in kinds if kinds[name] == kind]
-    if reference in kinds:
-        if reference not in fitting:
-            message = f"must name a stage of kind {kind!r} (got {reference!r}, which is of kind "
-            yield path, f"{message}{kinds[reference]!r}){suggestion(reference, fitting)}"
-        return
-    try:
-        found = expand_path(reference, base)
-    except Problems as problems:
-        yield path, problems.found[0][1]
-        return
-    if not found.exists():
-        what = "checkpoint" if kind == "train" else "folder of features"
-        yield path, f"no earlier stage or {what} {reference!r}{suggestion(reference, fitting)}"
+        yield from reference_problems(("start_from",), stage.start_from, earlier, base)
 
 
 def _selection(config: Config, stage: Stage) -> Iterator[Found]:

@@ -69,6 +69,21 @@ def repeat_labels(folds: int | None, seeds: int) -> list[tuple[str, int | None]]
     ]
 
 
+def member_names(stages: Iterable[AnyStage], members: Iterable[str]) -> tuple[str, ...]:
+    """The networks that an ensemble's members stand for: of a repeated stage all repeats, else the name.
+
+    Args:
+        stages: of the configuration, with repeats in place of them or not.
+        members: names or paths.
+    """
+    repeats: dict[str, list[str]] = {}
+    for stage in stages:
+        for one in repeats_of(stage):
+            if isinstance(one, Repeat):
+                repeats.setdefault(one.origin, []).append(one.name)
+    return tuple(dict.fromkeys(name for member in members for name in repeats.get(member, [member])))
+
+
 def _labels(stage: AnyStage) -> list[tuple[str, int | None]]:
     if not isinstance(stage, Stage) or isinstance(stage, Repeat):
         return []

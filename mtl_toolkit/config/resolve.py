@@ -11,7 +11,7 @@ from ..plugin import TeacherLoss
 from .paths import expand_path
 from .repeats import names_to_refer_to
 from .schema import Config, Model, Task
-from .stages import OWN_AVERAGE, AnyStage, ExtractStage, Stage, Windows
+from .stages import OWN_AVERAGE, AnyStage, EnsembleStage, ExtractStage, Stage, Windows
 
 
 def resolve(config: Config, base: Path) -> Config:
@@ -35,7 +35,7 @@ def stage_tasks(config: Config, stage: Stage) -> tuple[str, ...]:
 
 def stage_model(config: Config, stage: AnyStage) -> Model:
     """The table of a stage's network: the model's, with the parts that the stage names itself."""
-    if isinstance(stage, ExtractStage):
+    if not isinstance(stage, Stage):
         return config.model  # its network is another stage's, or a checkpoint's
     model = config.model
     return attrs.evolve(
@@ -45,7 +45,7 @@ def stage_model(config: Config, stage: AnyStage) -> Model:
     )
 
 
-def full_metric_names(config: Config, stage: Stage) -> list[str]:
+def full_metric_names(config: Config, stage: Stage | EnsembleStage) -> list[str]:
     """All "<dataset>/<task>/<metric>" names that the stage's validation reports."""
     names = []
     for feed in stage.validation:
@@ -89,6 +89,11 @@ def _resolve_stage(config: Config, stage: AnyStage, base: Path) -> AnyStage:
 
     if isinstance(stage, ExtractStage):
         return attrs.evolve(stage, network=absolute(stage.network))
+    if isinstance(stage, EnsembleStage):
+        named = [other.name for other in config.stages if other.name not in earlier]  # repeated ones
+        written = {one: one if one in named else absolute(one) for one in stage.members}
+        weights = {written[one]: weight for one, weight in stage.weights.items()}
+        return attrs.evolve(stage, members=tuple(written.values()), weights=weights)
     teacher = stage.teacher
     if isinstance(teacher, str):
         teacher = taught_by(teacher)
@@ -112,7 +117,7 @@ def _selection(config: Config, stage: Stage) -> dict[str, float]:
     return default_selection(config, stage)
 
 
-def default_selection(config: Config, stage: Stage) -> dict[str, float]:
+def default_selection(config: Config, stage: Stage | EnsembleStage) -> dict[str, float]:
     """Weights of the metrics that the heads of the stage's validation choose by, by full name."""
     names = full_metric_names(config, stage)
     chosen = {}

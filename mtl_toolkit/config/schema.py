@@ -9,7 +9,7 @@ import attrs
 
 from ..plugin import Architecture, Backbone, Dataset, Head, Loss, Metric
 from ..validators import above, at_least, between, each, not_empty, unique
-from .stages import ExtractStage, Stage, doc
+from .stages import EnsembleStage, ExtractStage, Stage, doc
 
 
 @attrs.frozen(kw_only=True)
@@ -114,7 +114,7 @@ class Config:
     tasks: Mapping[str, Task] = attrs.field(validator=not_empty(), metadata=doc("what is learnt, by name"))
     datasets: Mapping[str, Dataset] = attrs.field(validator=not_empty(), metadata=doc("samples, by name"))
     model: Model = attrs.field(metadata=doc("the network"))
-    stages: tuple[Stage | ExtractStage, ...] = attrs.field(
+    stages: tuple[Stage | ExtractStage | EnsembleStage, ...] = attrs.field(
         validator=not_empty(), metadata=doc("what is done, in order")
     )
 
@@ -122,3 +122,13 @@ class Config:
     def trainings(self) -> tuple[Stage, ...]:
         """The stages that train."""
         return tuple(stage for stage in self.stages if isinstance(stage, Stage))
+
+    @property
+    def predictors(self) -> tuple[Stage | EnsembleStage, ...]:
+        """The stages that leave a checkpoint to predict with."""
+        return tuple(stage for stage in self.stages if not isinstance(stage, ExtractStage))
+
+    @property
+    def ensembles(self) -> tuple[EnsembleStage, ...]:
+        """The stages that combine networks."""
+        return tuple(stage for stage in self.stages if isinstance(stage, EnsembleStage))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
 from ..plugin import Architecture, Backbone, Balancer, Loss, Sampler, Temporal
-from ..validators import above, at_least, between, inside, not_empty, unique
+from ..validators import Rule, above, at_least, between, inside, not_empty, unique
 
 OWN_AVERAGE = "ema"  # as a teacher: the average of the weights that the stage itself trains
 
@@ -244,4 +245,41 @@ class ExtractStage:
     batch_size: int = attrs.field(default=256, validator=at_least(1), metadata=doc("rows at a time"))
 
 
-AnyStage: TypeAlias = Stage | ExtractStage
+Combine: TypeAlias = Literal["mean", "weighted", "majority"]
+
+
+@attrs.frozen(kw_only=True)
+class EnsembleStage:
+    """Combines trained networks into one that predicts, is judged and teaches as they do."""
+
+    name: str = attrs.field(validator=not_empty(), metadata=doc("its folder in the run directory"))
+    kind: Literal["ensemble"] = attrs.field(default="ensemble", metadata=doc("what is done"))
+    members: tuple[str, ...] = attrs.field(
+        validator=[not_empty(), unique()],
+        metadata=doc("earlier stages or checkpoints' paths; a repeated stage stands for all of its repeats"),
+    )
+    combine: Combine | Mapping[str, Combine] = attrs.field(
+        default="mean",
+        metadata=doc("mean of predictions, mean with fitted weights, or majority; or one per task"),
+    )
+    weights: Mapping[str, float] = attrs.field(
+        factory=dict,
+        validator=Rule(
+            "must be numbers from 0", lambda weights: all(0 <= one < math.inf for one in weights.values())
+        ),
+        metadata=doc("by member, where they are not fitted; 1 for those not named"),
+    )
+    fit_on: tuple[Validation, ...] = attrs.field(
+        default=(), metadata=doc("on what weights and decisions are fitted; nothing that is validated")
+    )
+    tune: bool = attrs.field(
+        default=False, metadata=doc("fit what heads decide by, such as thresholds, on fit_on")
+    )
+    validation: tuple[Validation, ...] = attrs.field(default=(), metadata=doc("on what metrics are taken"))
+
+    def combination(self, task: str) -> Combine:
+        """How the outputs of a task are combined."""
+        return self.combine if isinstance(self.combine, str) else self.combine.get(task, "mean")
+
+
+AnyStage: TypeAlias = Stage | ExtractStage | EnsembleStage

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from ..batch import Labels
 from ..config import (
     AnyStage,
     Config,
+    EnsembleStage,
     ExtractStage,
     Feed,
     Repeat,
@@ -45,6 +47,22 @@ from ..samples import Samples
 from .folds import Folds, cut, trained_on
 
 
+class Reader(Protocol):
+    """What of a stage says how samples are read."""
+
+    @property
+    def name(self) -> str:
+        """The stage's."""
+
+    @property
+    def features(self) -> str | None:
+        """The extract stage, or its folder, whose features stand in for pictures."""
+
+    @property
+    def windows(self) -> Windows | None:
+        """How videos are cut; None: single rows."""
+
+
 class DataSource:
     """Opens each dataset of a configuration once for training, and once for validation.
 
@@ -65,7 +83,7 @@ class DataSource:
         self._parts: dict[tuple[str, int, str | None, str, bool], Samples] = {}
         self._features: dict[tuple[str, str, bool], FeatureSamples] = {}
 
-    def samples(self, stage: Stage, feed: Feed, *, validation: bool) -> Samples:
+    def samples(self, stage: Reader, feed: Feed, *, validation: bool) -> Samples:
         """The samples of a stage's feed.
 
         Raises:
@@ -91,7 +109,7 @@ class DataSource:
         rows = np.arange(len(samples)) if middle is None else middle
         return stream.sampler.build_over(part_numbers(samples, rows), labels, own)
 
-    def validation(self, stage: Stage, feed: Validation) -> LiveStream:
+    def validation(self, stage: Reader, feed: Validation) -> LiveStream:
         """A validation feed, read in order."""
         samples, windows = self.items(stage, feed, validation=True)
         longest = 1 if stage.windows is None else stage.windows.length
@@ -100,7 +118,7 @@ class DataSource:
             feed.title, feed.task, samples, lambda generator: generator.permutation(0), size, windows
         )
 
-    def items(self, stage: Stage, feed: Feed, *, validation: bool) -> tuple[Samples, WindowTable | None]:
+    def items(self, stage: Reader, feed: Feed, *, validation: bool) -> tuple[Samples, WindowTable | None]:
         """The samples of a feed, and the windows of them if the stage works on windows.
 
         Raises:
@@ -179,7 +197,7 @@ class DataSource:
         validation = (name, False, size) not in self._open
         return self.dataset(name, validation=validation, size=size)
 
-    def features_folder(self, stage: Stage) -> Path | None:
+    def features_folder(self, stage: Reader) -> Path | None:
         """Where the features are that a stage reads; None if it reads none, or they are nowhere yet."""
         if stage.features is None:
             return None
@@ -187,7 +205,7 @@ class DataSource:
             return Path(stage.features)
         return None if self._directory is None else self._directory.stage(stage.features).path
 
-    def features(self, stage: Stage, feed: Feed, *, validation: bool) -> list[FeatureLayout]:
+    def features(self, stage: Reader, feed: Feed, *, validation: bool) -> list[FeatureLayout]:
         """What the features of a feed are made of, by dataset; opens their files.
 
         Raises:
@@ -196,12 +214,12 @@ class DataSource:
         inputs = [self._inputs(stage, name, validation=validation) for name in feed.datasets]
         return [one.layout for one in inputs if isinstance(one, FeatureSamples)]
 
-    def _part(self, stage: Stage, name: str, *, validation: bool) -> Samples:
+    def _part(self, stage: Reader, name: str, *, validation: bool) -> Samples:
         """A dataset without the fold that the stage holds out, or for validation that fold alone.
 
         A dataset that the stage does not train on is whole.
         """
-        folds = self.folds(stage)
+        folds = self.folds(stage) if isinstance(stage, Repeat) else None
         whole = self._inputs(stage, name, validation=validation)
         if folds is None or name not in folds.numbers:
             return whole
@@ -225,7 +243,7 @@ class DataSource:
                 "than in training"
             )
 
-    def _inputs(self, stage: Stage, name: str, *, validation: bool) -> Samples:
+    def _inputs(self, stage: Reader, name: str, *, validation: bool) -> Samples:
         samples = self.dataset(name, validation=validation)
         if stage.features is None:
             return samples
@@ -245,6 +263,8 @@ def dataset_uses(stage: AnyStage) -> list[tuple[str, bool]]:
     """The datasets of a stage, each with whether it is read for validation."""
     if isinstance(stage, ExtractStage):
         return [(name, True) for name in stage.datasets]
+    if isinstance(stage, EnsembleStage):
+        return [(name, True) for feed in (*stage.fit_on, *stage.validation) for name in feed.datasets]
     return [
         (name, validation)
         for feeds, validation in ((stage.streams, False), (stage.validation, True))

@@ -1,4 +1,4 @@
-"""The entries of report.json: of a stage that trained, that extracted, or that was repeated."""
+"""The entries of report.json: of a stage that trained, extracted, or combined networks, or was repeated."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from ..trainer import Progress
 from .device import peak_memory
+from .ensemble import Combined
 from .extract import Extracted
 from .job import StageJob
 from .losses import fitted_losses
@@ -46,6 +47,26 @@ def extracted_entry(job: StageJob, record: Mapping[str, Any], done: Extracted) -
         "samples_per_second": round(done.samples / max(done.seconds, 1e-9), 1),
         "peak_memory_bytes": peak_memory(job.accelerator.device),
         "skipped_samples": done.skipped,
+        "data": record["data"],
+    }
+
+
+def combined_entry(job: StageJob, record: Mapping[str, Any], done: Combined) -> dict[str, Any]:
+    """The entry of an ensemble: it has no epochs; `tasks` says how each was combined."""
+    return {
+        "name": job.stage.name,
+        "kind": "ensemble",
+        "best_epoch": 0,
+        "score": done.score,
+        "select": done.select,
+        "metrics": done.metrics,
+        "epochs": 0,
+        "seconds": round(done.seconds, 3),
+        "samples_per_second": round(done.samples / max(done.seconds, 1e-9), 1),
+        "peak_memory_bytes": peak_memory(job.accelerator.device),
+        "skipped_samples": done.skipped,
+        "members": done.members,
+        "tasks": done.tasks,
         "data": record["data"],
     }
 

@@ -26,8 +26,9 @@ from ..samples import Samples
 from ..trainer import Interrupted
 from .data import feature_file
 from .job import StageJob
+from .keep import keep_network
 from .lifecycle import tell_finished, tell_started, telling_stops
-from .load import TrainedStage, feature_rows, find_checkpoint, keep_network, load_stage, task_features
+from .load import TrainedStage, feature_rows, find_checkpoint, load_stage, task_features
 from .loading import loader_workers, pins_memory
 
 SAVE_EVERY = 10.0  # seconds between points to go on from

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..batch import HeadOutput
-from ..checkpoint import DESCRIPTION, MODEL, load_weights, read_description
+from ..checkpoint import DESCRIPTION, load_weights, read_description
 from ..config import Model, Windows
 from ..config.from_plain import from_plain
 from ..data import FeatureLayout
+from ..ensemble import Ensemble
 from ..errors import RunError, UserError
-from ..files import file_digest, recover_folder
+from ..files import recover_folder
 from ..model import MultiTaskModel, Preprocessing, build_model, dtype_problem
 from ..plugin import Head, Temporal
 from ..registry import Registry
 from ..seeding import seeded
+from .keep import NETWORK
 
 T = TypeVar("T")
-NETWORK = "network"  # the folder in a checkpoint with that of the network which makes its features
 
 
 @attrs.frozen(eq=False)
@@ -33,7 +32,7 @@ class TrainedStage:
     """A trained network with the meaning of its outputs.
 
     Attributes:
-        model: in eval mode, on the CPU until moved.
+        model: in eval mode, on the CPU until moved; of an ensemble stage, its members as one.
         heads: the tasks with outputs, by name.
         preprocessing: what is done to pictures before the network.
         description: what the checkpoint says of itself.
@@ -42,7 +41,7 @@ class TrainedStage:
         network: the network that makes its features of pictures, if it works on features.
     """
 
-    model: MultiTaskModel
+    model: MultiTaskModel | Ensemble
     heads: Mapping[str, Head]
     preprocessing: Preprocessing
     description: Mapping[str, Any]
@@ -117,7 +116,7 @@ def _optional(
 
 
 def task_features(
-    model: MultiTaskModel, pictures: Tensor, source: str, tasks: Sequence[str]
+    model: MultiTaskModel | Ensemble, pictures: Tensor, source: str, tasks: Sequence[str]
 ) -> dict[str, Tensor]:
     """Features of pictures by task, see `FeatureLayout.source`."""
     if source == "trunk":
@@ -125,7 +124,7 @@ def task_features(
     return {task: output.features for task, output in model(pictures, tasks).items()}
 
 
-def feature_rows(model: MultiTaskModel, pictures: Tensor, layout: FeatureLayout) -> Tensor:
+def feature_rows(model: MultiTaskModel | Ensemble, pictures: Tensor, layout: FeatureLayout) -> Tensor:
     """Features of pictures as rows of a layout: float32 [rows, width]."""
     reader = {part: task for task, part in layout.tasks.items()}
     features = task_features(model, pictures, layout.source, list(reader.values()))
@@ -143,46 +142,62 @@ def load_stage(path: Path | str, registry: Registry | None = None) -> TrainedSta
         RunError: if there is no checkpoint, or it cannot be read.
         PluginError: if a plugin that the checkpoint needs is not installed.
     """
-    folder = find_checkpoint(Path(path))
+    return _load(find_checkpoint(Path(path)), registry or Registry.load())
+
+
+def _load(folder: Path, registry: Registry, *, network: bool = True) -> TrainedStage:
+    """Load a checkpoint; with the network that makes its features, if asked for."""
     description = read_description(folder)
-    registry = registry or Registry.load()
+    members: list[TrainedStage] = []
+    if description.get("kind") == "ensemble":
+        # All read the same features: the network that makes them is loaded once.
+        members = [
+            _load(folder / one["folder"], registry, network=network and place == 0)
+            for place, one in enumerate(description["members"])
+        ]
     try:
-        model_recipe = from_plain(Model, description["model"], registry, folder)
         heads = {
             task: from_plain(Head, table["head"], registry, folder)  # type: ignore[type-abstract]
             for task, table in description["tasks"].items()
         }
         preprocessing = from_plain(Preprocessing, description["preprocessing"], registry, folder)
-        temporal = _optional(Temporal, description, "temporal", registry, folder)  # type: ignore[type-abstract]
         windows = _optional(Windows, description, "windows", registry, folder)
-        made = description.get("features")
-        columns = FeatureLayout(**made).columns() if made else None
-        with seeded():  # the weights are replaced
-            model = build_model(
-                model_recipe, heads, preprocessing, weights=False, temporal=temporal, columns=columns
-            )
+        model = (
+            join_members([one.model for one in members], heads, description)
+            if members
+            else _network(description, heads, preprocessing, registry, folder)
+        )
     except (UserError, KeyError) as error:
         raise RunError(f"{folder / DESCRIPTION}: does not fit the installed plugins: {error}") from error
-    load_weights(folder, model)
-    network = load_stage(folder / NETWORK, registry) if made else None
-    return TrainedStage(model.eval(), heads, preprocessing, description, folder, windows, network)
+    if members:
+        under = members[0].network
+    else:
+        load_weights(folder, model)
+        under = _load(folder / NETWORK, registry) if network and description.get("features") else None
+    return TrainedStage(model.eval(), heads, preprocessing, description, folder, windows, under)
 
 
-def keep_network(source: Path, folder: Path) -> None:
-    """Put a checkpoint's weights and description into another folder, as hard links where that can be."""
-    target = folder / NETWORK
-    target.mkdir(exist_ok=True)
-    for name in (MODEL, DESCRIPTION):
-        (target / name).unlink(missing_ok=True)
-        try:
-            os.link(source / name, target / name)
-        except OSError:
-            shutil.copyfile(source / name, target / name)
+def _network(
+    description: Mapping[str, Any],
+    heads: Mapping[str, Head],
+    preprocessing: Preprocessing,
+    registry: Registry,
+    folder: Path,
+) -> MultiTaskModel:
+    recipe = from_plain(Model, description["model"], registry, folder)
+    temporal = _optional(Temporal, description, "temporal", registry, folder)  # type: ignore[type-abstract]
+    made = description.get("features")
+    columns = FeatureLayout(**made).columns() if made else None
+    with seeded():  # the weights are replaced
+        return build_model(recipe, heads, preprocessing, weights=False, temporal=temporal, columns=columns)
 
 
-def same_network(folder: Path, other: Path) -> bool:
-    """Whether two folders keep the same network, see `keep_network`."""
-    return file_digest(folder / NETWORK / MODEL) == file_digest(other / NETWORK / MODEL)
+def join_members(
+    models: Sequence[nn.Module], heads: Mapping[str, Head], description: Mapping[str, Any]
+) -> Ensemble:
+    """The members of an ensemble as one network, combined as its description says."""
+    majority = [task for task, how in description["combine"].items() if how == "majority"]
+    return Ensemble(models, heads, weights=description["weights"], majority=majority)
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -7,22 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import DESCRIPTION, read_description
-from ..config import AnyStage, Config, ExtractStage, Stage, expand, stage_model
+from ..config import AnyStage, Config, EnsembleStage, ExtractStage, Stage, expand, stage_model
 from ..errors import RunError, UserError, suggestion
 from ..model import describe
 from .data import stage_heads
-from .load import NETWORK, find_checkpoint
+from .keep import NETWORK
+from .load import find_checkpoint
+from .members import INPUTS, common_description, features_of, names_of, unfit_tasks, unlike_members
 from .network import placing_problems
 from .same_network import other_network
-
-# What networks that see the same pictures must agree in; each normalises them for itself.
-INPUTS = ("image_size", "read_size", "channels", "resize")
 
 
 def misfit_networks(config: Config, stage: AnyStage) -> Iterator[str]:
     """Teachers, starting weights and networks of features that do not fit a stage, one line each."""
     if isinstance(stage, ExtractStage):
         yield from _unfit_network(config, stage)
+        return
+    if isinstance(stage, EnsembleStage):
+        yield from _misfit_members(config, stage)
         return
     try:
         ours = description(config, stage)
@@ -41,8 +43,10 @@ def misfit_networks(config: Config, stage: AnyStage) -> Iterator[str]:
         yield from _misfit("start_from", config, stage, stage.start_from, ours, tasks)
 
 
-def description(config: Config, stage: Stage) -> dict[str, Any]:
+def description(config: Config, stage: Stage | EnsembleStage) -> dict[str, Any]:
     """What a stage's checkpoint will say of its network, as far as it is known before training."""
+    if isinstance(stage, EnsembleStage):
+        return common_description({name: described(config, name) for name in names_of(config, stage)})
     theirs = None
     if stage.features is not None:
         theirs = _network_of_features(config, stage.features)
@@ -72,17 +76,17 @@ def _network_of_features(config: Config, reference: str) -> dict[str, Any]:
         if not has_features(reference):
             raise RunError(f"{reference}: no features there ({NETWORK}/{DESCRIPTION} is missing)")
         return read_description(Path(reference) / NETWORK)
-    return _described(config, extract.network)
+    return described(config, extract.network)
 
 
-def _described(config: Config, reference: str) -> dict[str, Any]:
-    """The description of a network: of a stage here that trains, or of a checkpoint.
+def described(config: Config, reference: str) -> dict[str, Any]:
+    """The description of a network: of a stage here, or of a checkpoint.
 
     Raises:
         UserError: if there is none.
     """
     stage = _by_name(config).get(reference)
-    if isinstance(stage, Stage):
+    if isinstance(stage, Stage | EnsembleStage):
         return description(config, stage)
     return read_description(find_checkpoint(Path(reference)))
 
@@ -98,7 +102,7 @@ def _unfit_features(config: Config, stage: Stage, tasks: Sequence[str]) -> Itera
 def _unfit_network(config: Config, stage: ExtractStage) -> Iterator[str]:
     """Features are made of single pictures."""
     try:
-        theirs = _described(config, stage.network)
+        theirs = described(config, stage.network)
     except UserError as error:
         yield from (f"stages.{stage.name}.network: {problem}" for problem in error.problems)
         return
@@ -109,9 +113,9 @@ def _unfit_network(config: Config, stage: ExtractStage) -> Iterator[str]:
 def _misfit(
     key: str, config: Config, stage: Stage, reference: str, ours: Mapping[str, Any], tasks: Sequence[str]
 ) -> list[str]:
-    earlier = {one.name: one for one in expand(config).trainings}
+    earlier = {name: one for name, one in _by_name(config).items() if isinstance(one, Stage | EnsembleStage)}
     try:
-        theirs = _described(config, reference)
+        theirs = described(config, reference)
         own = reference in earlier
         who = f"{key} {reference!r}" if own else f"{key} {find_checkpoint(Path(reference))}"
     except UserError as error:
@@ -122,7 +126,9 @@ def _misfit(
     if key == "start_from":
         lines += _unfit_start(who, theirs, ours)
         if not lines:
-            lines += other_network(who, config, stage, earlier.get(reference), theirs=theirs, ours=ours)
+            trained = earlier.get(reference)
+            assert not isinstance(trained, EnsembleStage)  # such a name is refused with the tables
+            lines += other_network(who, config, stage, trained, theirs=theirs, ours=ours)
     elif reference in earlier:
         lines += _other_features(config, who, earlier[reference], stage)
     return [f"stages.{stage.name}: {line}" for line in lines]
@@ -130,6 +136,8 @@ def _misfit(
 
 def _unfit_start(who: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
     """A temporal network starts from one of its own type, or from the trunk under it."""
+    if theirs.get("kind") == "ensemble":
+        yield f"{who}: is an ensemble, from whose weights no network can start"
     known, wanted = theirs.get("temporal"), ours["temporal"]
     if known and wanted and known["type"] != wanted["type"]:
         yield f"{who}: its temporal network is {known['type']!r}, the stage's {wanted['type']!r}"
@@ -137,13 +145,35 @@ def _unfit_start(who: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -
         yield f"{who}: has no temporal network to start from"
 
 
-def _other_features(config: Config, who: str, teacher: Stage, stage: Stage) -> Iterator[str]:
+def _other_features(
+    config: Config, who: str, teacher: Stage | EnsembleStage, stage: Stage | EnsembleStage
+) -> Iterator[str]:
     """Both read the same rows, which mean what the network that made them means."""
     extracts = {one.name: one for one in config.stages if isinstance(one, ExtractStage)}
-    theirs, ours = (extracts.get(one.features or "") for one in (teacher, stage))
+    theirs, ours = (extracts.get(features_of(config, one) or "") for one in (teacher, stage))
     if theirs and ours and (theirs.network, theirs.part) != (ours.network, ours.part):
         named = [f"{one.network!r} ({one.part})" for one in (theirs, ours)]
         yield f"{who}: reads features of {named[0]}, the stage of {named[1]}"
+
+
+def _misfit_members(config: Config, stage: EnsembleStage) -> Iterator[str]:
+    """Members that are not there, differ in what they read or mean, or do not have the tasks."""
+    members: dict[str, dict[str, Any]] = {}
+    stages = {one.name: one for one in expand(config).stages}
+    problems: list[str] = []
+    for name in names_of(config, stage):
+        try:
+            members[name] = described(config, name)
+        except UserError as error:
+            problems += [] if name in stages else [f"members: {problem}" for problem in error.problems]
+    if members and not problems:
+        problems += [f"members: {line}" for line in unlike_members(members)]
+        for name in members:
+            member = stages.get(name)
+            if isinstance(member, Stage | EnsembleStage):
+                problems += _other_features(config, f"member {name!r}", member, stage)
+        problems += unfit_tasks(config, stage, members)
+    yield from (f"stages.{stage.name}: {problem}" for problem in problems)
 
 
 def misfits(

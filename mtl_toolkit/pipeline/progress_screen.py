@@ -6,14 +6,14 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..config import AnyStage, ExtractStage, Stage
+from ..config import AnyStage, EnsembleStage, ExtractStage, Stage
 from ..trainer import Progress as Training
 from .screen import Screen
 
@@ -144,6 +144,14 @@ class ProgressScreen(Screen):
             self._say(f"  {total:,} samples  {rate}")
         elif self._bar.disable and time.monotonic() - self._spoke >= QUIET:
             self._say(f"  {done:,}/{total:,}  {rate}")
+
+    def combining(self, stage: EnsembleStage, members: Sequence[str]) -> None:
+        """A heading."""
+        self._say(f"{stage.name}: ensemble of {', '.join(members)}", "bold")
+
+    def combined(self, stage: EnsembleStage, metrics: Mapping[str, float]) -> None:
+        """A line with the metrics."""
+        self._say("  " + "  ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
 
     def warn(self, message: str) -> None:
         """A line."""

@@ -15,8 +15,8 @@ from ..registry import versions
 from ..rundir import END
 from ..trainer import Progress, Trainer
 from .job import StageJob
+from .keep import NETWORK, keep_network
 from .lifecycle import tell_finished, tell_started
-from .load import NETWORK, keep_network
 from .misfits import description
 
 

@@ -11,15 +11,16 @@ from typing import Any
 import attrs
 from accelerate import Accelerator
 
-from ..checkpoint import MODEL
 from ..config import (
     AnyStage,
     Config,
+    EnsembleStage,
     ExtractStage,
     Loaded,
     Repeat,
     Stage,
     expand,
+    own_tasks,
     plain,
     recipes_in,
     repeat_names,
@@ -30,7 +31,9 @@ from ..errors import ConfigError, suggestion
 from ..files import file_digest
 from ..rundir import RunDirectory, differences
 from .data import DataSource, dataset_uses, stage_heads
-from .load import NETWORK, find_checkpoint
+from .keep import NETWORK, weight_files
+from .load import find_checkpoint
+from .members import names_of
 
 # What a run may change without its stages having to be trained again.
 FREE = ("device", "workers", "log_every", "save_every", "threads", "trackers")
@@ -58,7 +61,7 @@ def stage_records(loaded: Loaded, source: DataSource, accelerator: Accelerator) 
             "plugins": {s.distribution: s.version for s in sorted({s for s in sources if s}, key=str)},
             "files": {str(path): file_digest(path) for path in _files(config, stage)},
             "made_from": {
-                name: record_digest(records[name]) for name in earlier_of(stage) if name in records
+                name: record_digest(records[name]) for name in earlier_of(config, stage) if name in records
             },
             **_split(source, stage),
         }
@@ -110,16 +113,18 @@ def stages_to_redo(config: Config, fresh: Sequence[str]) -> list[str]:
     redo = list(fresh)
     for stage in config.stages:
         for one in repeats_of(stage):
-            from_these = stage.name in redo or any(name in redo for name in earlier_of(one))
+            from_these = stage.name in redo or any(name in redo for name in earlier_of(config, one))
             if from_these and one.name not in redo:
                 redo.append(one.name)
     return redo
 
 
-def earlier_of(stage: AnyStage) -> list[str]:
+def earlier_of(config: Config, stage: AnyStage) -> list[str]:
     """What a stage refers to: stages or checkpoints' paths."""
     if isinstance(stage, ExtractStage):
         return [stage.network]
+    if isinstance(stage, EnsembleStage):
+        return list(names_of(config, stage))
     named = [*stage.trained_teachers.values(), stage.start_from, stage.features]
     return list(dict.fromkeys(name for name in named if name))
 
@@ -127,7 +132,10 @@ def earlier_of(stage: AnyStage) -> list[str]:
 def references_of(config: Config, stage: AnyStage, directory: RunDirectory) -> dict[str, Path]:
     """Where each stage or checkpoint is that a stage refers to."""
     names = [other.name for other in expand(config).stages]
-    return {name: directory.stage(name).path if name in names else Path(name) for name in earlier_of(stage)}
+    return {
+        name: directory.stage(name).path if name in names else Path(name)
+        for name in earlier_of(config, stage)
+    }
 
 
 def record_digest(record: Mapping[str, Any]) -> str:
@@ -146,6 +154,9 @@ def _tasks(config: Config, stage: AnyStage) -> list[str]:
     """The tasks that a stage knows of; an extract stage keeps the labels of all."""
     if isinstance(stage, ExtractStage):
         return list(config.tasks)
+    if isinstance(stage, EnsembleStage):
+        feeds = (*stage.fit_on, *stage.validation)
+        return list(dict.fromkeys(own for feed in feeds for own in own_tasks(config, feed.task)))
     return list(dict.fromkeys([*stage_heads(config, stage), *(stream.task for stream in stage.streams)]))
 
 
@@ -153,11 +164,12 @@ def _files(config: Config, stage: AnyStage) -> list[Path]:
     """Weights from outside the run: checkpoints of other runs, and files that the model's recipes name."""
     earlier = {one.name for one in expand(config).stages}
     features = stage.features if isinstance(stage, Stage) else None
-    files = [
-        (Path(name) / NETWORK if name == features else find_checkpoint(Path(name))) / MODEL
-        for name in earlier_of(stage)
+    folders = [
+        Path(name) / NETWORK if name == features else find_checkpoint(Path(name))
+        for name in earlier_of(config, stage)
         if name not in earlier
     ]
+    files = [file for folder in folders for file in weight_files(folder)]
     for recipe in recipes_in(stage_model(config, stage)):
         values = attrs.asdict(recipe, recurse=False).values()
         files += [value for value in values if isinstance(value, Path) and value.is_file()]

@@ -11,14 +11,15 @@ from typing import Any
 import attrs
 import torch
 
-from ..config import AnyStage, ExtractStage, Loaded, expand, repeat_names, repeats_of
+from ..config import AnyStage, EnsembleStage, ExtractStage, Loaded, expand, repeat_names, repeats_of
 from ..errors import ConfigError
 from ..registry import versions
 from ..report_html import render_report
 from ..rundir import RunDirectory
 from .data import DataSource
 from .device import leaving_process_as_found, make_accelerator, start_measuring
-from .entries import extracted_entry, repeated_entry, trained_entry
+from .ensemble import combine_stage
+from .entries import combined_entry, extracted_entry, repeated_entry, trained_entry
 from .extract import extract_stage
 from .job import StageJob
 from .one_folder import check_one_folder
@@ -116,6 +117,8 @@ def _run_stage(job: StageJob, record: dict[str, Any]) -> dict[str, Any]:
     start_measuring(job.accelerator.device)
     if isinstance(job.stage, ExtractStage):
         result = extracted_entry(job, record, extract_stage(job, record_digest(record)))
+    elif isinstance(job.stage, EnsembleStage):
+        result = combined_entry(job, record, combine_stage(job))
     else:
         result = trained_entry(job, record, train_stage(job))
     gc.collect()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..config import AnyStage, ExtractStage, Stage
+from ..config import AnyStage, EnsembleStage, ExtractStage, Stage
 from ..trainer import Progress
 
 
@@ -42,6 +42,12 @@ class Screen:
 
     def extracting(self, stage: ExtractStage, dataset: str, done: int, total: int) -> None:
         """The features of `done` of a dataset's `total` samples have been made."""
+
+    def combining(self, stage: EnsembleStage, members: Sequence[str]) -> None:
+        """An ensemble of these networks begins."""
+
+    def combined(self, stage: EnsembleStage, metrics: Mapping[str, float]) -> None:
+        """An ensemble is done."""
 
     def warn(self, message: str) -> None:
         """Something is wrong that does not stop the run."""

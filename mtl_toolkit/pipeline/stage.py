@@ -11,16 +11,17 @@ from torch import nn
 from ..batch import Batch
 from ..checkpoint import load_weights, read_description
 from ..config import OWN_AVERAGE, Stage, stage_model
-from ..data import FeatureLayout, SequentialPlan, StreamLoader, TrainPlan, augment, open_features
+from ..data import FeatureLayout, StreamLoader, TrainPlan, augment, open_features
 from ..errors import ConfigError, RunError
-from ..metrics import FeedMetrics
 from ..model import MultiTaskModel, build_model
 from ..seeding import derive_seed, seeded
 from ..trainer import Feed, Progress, Schedule, Trainer, WeightAverage, make_optimizer
-from .data import dataset_uses, feature_file, feed_heads, loss_names, stage_heads
+from .data import dataset_uses, feature_file, loss_names, stage_heads
+from .feeds import feeds_with_metrics
 from .job import StageJob
+from .keep import NETWORK, same_network
 from .lifecycle import telling_stops
-from .load import TrainedStage, find_checkpoint, same_network
+from .load import TrainedStage, find_checkpoint
 from .loading import loader_workers, pins_memory
 from .losses import build_objective, first_inputs, give_sizes, labels_to_fit
 from .network import placing_problems
@@ -167,23 +168,7 @@ def training_loader(job: StageJob) -> StreamLoader:
 
 def validation_feeds(job: StageJob) -> list[Feed]:
     """The stage's validation data with its metrics."""
-    config, accelerator = job.loaded.config, job.accelerator
-    feeds = []
-    for validation in job.training.validation:
-        heads = feed_heads(config, validation)
-        stream = job.source.validation(job.training, validation)
-        plan = SequentialPlan(stream, rank=accelerator.process_index, world=accelerator.num_processes)
-        loader = StreamLoader(
-            plan,
-            heads,
-            workers=loader_workers(job),
-            pin_memory=pins_memory(job),
-            keep_workers=False,
-            check_labels=False,
-        )
-        metrics = {task: config.tasks[task].metrics for task in heads}
-        feeds.append(Feed(loader, FeedMetrics(validation.title, heads, metrics, accelerator.device)))
-    return feeds
+    return feeds_with_metrics(job, job.training, job.training.validation)
 
 
 def build_teacher(
@@ -223,7 +208,8 @@ def _check_features(job: StageJob, layout: FeatureLayout, teachers: Sequence[Tra
     for teacher in teachers:
         theirs = FeatureLayout(**teacher.description["features"])
         alike = theirs.source == layout.source and theirs.columns() == layout.columns()
-        if not (alike and same_network(teacher.path, folder)):
+        made_by = teacher.network and teacher.network.path
+        if not (alike and made_by and same_network(made_by, folder / NETWORK)):
             raise RunError(
                 f"stages.{job.stage.name}: teacher {teacher.path}: "
                 f"was trained on other features than those in {folder}"

@@ -17,6 +17,7 @@ from .data import DataSource, check_picture, loss_names, stage_heads
 from .losses import misfit_couplings, misfit_losses, nothing_labelled, unfit_losses
 from .misfits import has_features, misfit_networks
 from .network import network_problems
+from .survey_ensemble import unfit_ensemble
 from .trackers import tracker_problems
 
 
@@ -110,6 +111,8 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
     for extract in config.stages:
         if isinstance(extract, ExtractStage):
             problems += unfit_datasets(source, extract)
+    for ensemble in config.ensembles:
+        problems += unfit_ensemble(source, ensemble)
     told: set[str] = set()
     for data in stages:
         problems += unfit_losses(source, data.stage, origin_of(data.stage))

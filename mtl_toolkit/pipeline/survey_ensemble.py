@@ -1,0 +1,77 @@
+"""What can be checked of an ensemble before its members are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from ..config import Config, EnsembleStage, Validation, own_tasks
+from ..data import find_overlap, summarise
+from ..errors import DataError, UserError
+from ..evaluation.selection import SelectionScore
+from ..plugin import Head
+from ..samples import Samples
+from .data import DataSource, Reader, check_picture
+from .members import reading_of
+from .misfits import description, has_features
+
+
+def unfit_ensemble(source: DataSource, stage: EnsembleStage) -> list[str]:
+    """Problems of an ensemble's samples and of how its tasks are combined, one line each.
+
+    Members that do not fit are told of by `misfit_networks`.
+    """
+    where = f"stages.{stage.name}"
+    problems = [f"{where}: {problem}" for problem in _uncombinable(source.config, stage)]
+    try:
+        reader = reading_of(source.config, stage, description(source.config, stage))
+    except UserError as error:
+        return [*problems, *(one for one in error.problems if one.startswith(where))]
+    opened: dict[str, list[tuple[str, Samples]]] = {"fit_on": [], "validation": []}
+    for key, feeds in (("fit_on", stage.fit_on), ("validation", stage.validation)):
+        for feed in feeds:
+            try:
+                samples = _opened(source, reader, feed)
+            except DataError as error:
+                problems += error.problems
+                continue
+            problems += [f"{where}: {key} {one}" for one in _unlabelled(source, feed, samples)]
+            problems += [f"{feed.title}: {problem}" for problem in samples.problems()]
+            opened[key].append((feed.title, samples))
+    overlaps = find_overlap(opened["fit_on"], opened["validation"])
+    rule = "fit_on must share nothing with validation, as what is fitted fits it"
+    return [*problems, *(f"{where}: {rule}: {overlap}" for overlap in overlaps)]
+
+
+def _opened(source: DataSource, reader: Reader, feed: Validation) -> Samples:
+    samples, _ = source.items(reader, feed, validation=True)
+    if reader.features is None:
+        check_picture(feed.title, samples, source.config.model.read_size)
+    elif has_features(reader.features):  # those of a stage here may be still to come
+        source.features(reader, feed, validation=True)
+    return samples
+
+
+def _unlabelled(source: DataSource, feed: Validation, samples: Samples) -> Iterator[str]:
+    coverage = summarise(feed.title, feed.task, samples, source.heads).coverage
+    for task in own_tasks(source.config, feed.task):
+        if task not in coverage or not (coverage[task].labelled or coverage[task].partly):
+            yield f"{feed.title!r} has no label of task {task!r}"
+
+
+def _uncombinable(config: Config, stage: EnsembleStage) -> Iterator[str]:
+    """Heads without decisions to vote for, and metrics that cannot be had of predictions alone."""
+    for task, table in config.tasks.items():
+        how, head = stage.combination(task), table.head
+        named = isinstance(stage.combine, str) or task in stage.combine
+        if head.members or not named:
+            continue
+        try:
+            if how == "majority" and type(head).vote is Head.vote:
+                head.vote(torch.zeros(1, 1), torch.ones(1))
+            if how == "weighted":
+                SelectionScore(head, table.metrics, np.zeros(0), np.zeros(0, np.bool_))
+        except UserError as error:
+            yield from (f"task {task!r}: {problem}" for problem in error.problems)
