@@ -216,6 +216,6 @@ def test_weights_of_another_network_do_not_fit(tmp_path):
 def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path):
     save_checkpoint(tmp_path / "best", nn.Linear(1, 1), {})
     file = tmp_path / "best" / "checkpoint.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
-    with pytest.raises(RunError, match=r"a newer mtl-toolkit \(format 2, this one reads 1\)"):
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 3}))
+    with pytest.raises(RunError, match=r"a newer mtl-toolkit \(format 3, this one reads 2\)"):
         read_description(tmp_path / "best")

@@ -145,6 +145,7 @@ def put_last(name):
 
 
 WRONG_KIND = "(got {!r}, which is of kind {!r})"
+KINDS = "must be 'train' or 'extract' or 'ensemble'"
 HAS_IT = "unknown key for kind = {!r}; kind = {!r} has it"
 
 
@@ -192,8 +193,8 @@ HAS_IT = "unknown key for kind = {!r}; kind = {!r} has it"
         ),
         (
             changed("student", teacher="features"),
-            f"student.teacher: must name a stage of kind 'train' {WRONG_KIND.format('features', 'extract')}; "
-            "there are: cnn, teacher",
+            "student.teacher: must name a stage of kind 'train' or 'ensemble' "
+            f"{WRONG_KIND.format('features', 'extract')}; there are: cnn, teacher",
         ),
         (
             changed("whole", start_from="features"),
@@ -240,12 +241,21 @@ HAS_IT = "unknown key for kind = {!r}; kind = {!r} has it"
         ),
         (
             changed("features", kind="extrct"),
-            "features.kind: must be 'train' or 'extract' (got 'extrct'); did you mean 'extract'?",
+            f"features.kind: {KINDS} (got 'extrct'); did you mean 'extract'?",
         ),
-        (changed("features", kind="other"), "features.kind: must be 'train' or 'extract' (got 'other')"),
-        (changed("features", kind=3), "features.kind: must be 'train' or 'extract' (got 3)"),
-        (changed("features", kind=["a"]), "features.kind: must be 'train' or 'extract' (got ['a'])"),
-        (changed("features", kind={"a": 1}), "features.kind: must be 'train' or 'extract' (got a table)"),
+        (
+            changed("features", kind="other"),
+            f"features.kind: {KINDS} (got 'other')",
+        ),
+        (changed("features", kind=3), f"features.kind: {KINDS} (got 3)"),
+        (
+            changed("features", kind=["a"]),
+            f"features.kind: {KINDS} (got ['a'])",
+        ),
+        (
+            changed("features", kind={"a": 1}),
+            f"features.kind: {KINDS} (got a table)",
+        ),
         (changed("features", batchsize=8), "features.batchsize: unknown key; did you mean 'batch_size'?"),
         (changed("features", networks="x"), "features.networks: unknown key; did you mean 'network'?"),
         (changed("features", epochs=3), f"features.epochs: {HAS_IT.format('extract', 'train')}"),
