@@ -58,6 +58,13 @@ def test_the_folder_is_the_class_and_that_of_anger_may_be_misspelt(tmp_path: Pat
     assert samples.read(range(6))[:, 0, 2, 2].tolist() == [0, 10, 20, 30, 40, 50]
 
 
+def test_the_ids_of_six_classes_are_those_of_the_release(tmp_path: Path) -> None:
+    six = {"expr": Expression(classes=tuple(ORDER))}
+    samples = Lsd(root=tree(tmp_path), split="train").build(DataFacts(six, image_size=5))
+    assert samples.labels()["expr"].values.tolist() == [0, 1, 2, 3, 4, 5]
+    assert samples.labels()["expr"].valid.all()
+
+
 def test_pictures_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     """Whatever order the file system has; files of other kinds are counted, parts and hidden folders not."""
     root = tree(tmp_path)

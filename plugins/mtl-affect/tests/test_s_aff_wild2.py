@@ -115,6 +115,32 @@ def test_a_face_is_the_picture_of_its_row(tmp_path):
     assert samples.column("frame").tolist() == [5, 2]
 
 
+def test_held_out_videos_and_the_others_share_nobody_and_make_up_the_whole(tmp_path):
+    """A video of two people is one group; labels stay with their frames."""
+    names = [f"v{n}{side}" for n in range(12) for side in ("_left", "_right")]
+    rows = [f"{name}/{n:05d}.jpg,{n / 10},0,{n},{UNITS}" for name in names for n in (2, 5)]
+    write(tmp_path, rows)
+    whole = table(tmp_path)
+    parts = {videos: table(tmp_path, videos=videos, held_out=0.3) for videos in ("held-out", "others")}
+    owners = {videos: set(part.groups.tolist()) for videos, part in parts.items()}
+    assert not owners["held-out"] & owners["others"]
+    assert all(len(part) for part in parts.values())
+    found = sorted(part.pictures.name(row) for part in parts.values() for row in range(len(part)))
+    assert found == sorted(whole.pictures.name(row) for row in range(len(whole)))
+    for part in parts.values():
+        numbers = part.labels["expression"].values
+        np.testing.assert_array_equal(numbers, part.frames)
+        np.testing.assert_allclose(part.labels["valence-arousal"].values[:, 0], numbers / 10)
+        assert len(part.videos) == len(part.labels["action-units"].values) == len(part)
+
+
+def test_no_video_held_out_is_an_error(tmp_path):
+    write(tmp_path, [f"v/00001.jpg,0,0,0,{UNITS}"])
+    assert error(tmp_path, videos="held-out", held_out=0).endswith(
+        "videos = 'held-out' with held_out = 0 leaves nothing of 1 videos"
+    )
+
+
 def test_a_listed_picture_that_is_missing_stays_and_is_told(tmp_path):
     write(tmp_path, [f"v/{n:05d}.jpg,0,0,0,{UNITS}" for n in (1, 2)])
     (tmp_path / "cropped_aligned/v/00001.jpg").unlink()

@@ -19,6 +19,7 @@ from mtl_std.picture_files import PictureFiles, as_bytes
 from mtl_std.stored_labels import StoredLabels
 
 from mtl_toolkit import DataError, Dataset, hookimpl
+from mtl_toolkit.validators import between
 
 from .aff_wild2_labels import (
     CLASSES,
@@ -34,6 +35,7 @@ from .aff_wild2_labels import (
 )
 from .base import FaceDatabase
 from .reading import not_there
+from .splits import Split, in_split
 from .table import FaceTable
 
 HEADER = "image,valence,arousal,expression,aus"  # shorter than the rows: `aus` are twelve fields
@@ -73,6 +75,17 @@ class SAffWild2(FaceDatabase):
         default="abaw4", metadata={"doc": "the competition whose names of the files are looked for"}
     )
     split: Literal["train", "validation"] = attrs.field(metadata={"doc": "which of the files to read"})
+    videos: Literal["all", "held-out", "others"] = attrs.field(
+        default="all",
+        metadata={
+            "doc": "which videos of the split: those held out, to tune on, or the others, to train on"
+        },
+    )
+    held_out: float = attrs.field(
+        default=0.1,
+        validator=between(0, 1),
+        metadata={"doc": "share of the videos that are held out, by a hash of their names"},
+    )
 
     def table(self) -> FaceTable:
         """Read the split's file.
@@ -92,8 +105,14 @@ class SAffWild2(FaceDatabase):
         problems.check()
         if not rows:
             raise DataError(f"{path}: there are no rows after the header")
-        files = as_bytes(names)
-        bare = ~np.any([label.valid.reshape(len(rows), -1).any(axis=1) for label in labels.values()], axis=0)
+        keep = self._keep(groups, path)
+        groups, videos, frames = groups[keep], videos[keep], frames[keep]
+        labels = {
+            name: attrs.evolve(label, values=label.values[keep], valid=label.valid[keep])
+            for name, label in labels.items()
+        }
+        files = as_bytes(names)[keep]
+        bare = ~np.any([label.valid.reshape(len(files), -1).any(axis=1) for label in labels.values()], axis=0)
         counts = {
             "frames without a valid label": int(bare.sum()),
             "rows whose picture another row has too": len(files) - len(np.unique(files)),
@@ -106,6 +125,20 @@ class SAffWild2(FaceDatabase):
             frames=frames,
             counts={what: number for what, number in counts.items() if number},
         )
+
+    def _keep(self, groups: np.ndarray, path: Path) -> np.ndarray:
+        """The rows of the videos asked for: int64."""
+        if self.videos == "all":
+            return np.arange(len(groups))
+        names, owners = np.unique(groups, return_inverse=True)
+        part: Split = "validation" if self.videos == "held-out" else "train"
+        kept = in_split(names, part, self.held_out)
+        if not kept.any():
+            raise DataError(
+                f"{path}: videos = {self.videos!r} with held_out = {self.held_out:g} leaves nothing of "
+                f"{len(names)} videos"
+            )
+        return np.flatnonzero(kept[owners.reshape(-1)])
 
     def _path(self) -> Path:
         """The annotations; another edition's file is told from a missing one."""
