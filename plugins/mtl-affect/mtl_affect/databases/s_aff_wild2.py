@@ -77,9 +77,7 @@ class SAffWild2(FaceDatabase):
     split: Literal["train", "validation"] = attrs.field(metadata={"doc": "which of the files to read"})
     videos: Literal["all", "held-out", "others"] = attrs.field(
         default="all",
-        metadata={
-            "doc": "which videos of the split: those held out, to tune on, or the others, to train on"
-        },
+        metadata={"doc": "which videos of the split: those held out, to tune on, or the others, to train on"},
     )
     held_out: float = attrs.field(
         default=0.1,
