@@ -54,7 +54,7 @@ class BinnedRegression(AxesHead):
 
     def build_last(self, features: int) -> HeadLayers:
         """One layer to logits [rows, axes, bins]."""
-        return HeadLayers(features, (len(self.axes), self.bins), hidden=0, dropout=0.0)
+        return self.last_layer(features, len(self.axes), self.bins)
 
     def estimate(self, values: Tensor) -> Tensor:
         """The expectation over the bins' values: [rows, axes]."""

@@ -94,7 +94,7 @@ class ClassHead(LayeredHead):
 
     def build_last(self, features: int) -> HeadLayers:
         """One layer to logits [rows, classes]."""
-        return HeadLayers(features, (len(self.classes),), hidden=0, dropout=0.0)
+        return self.last_layer(features, len(self.classes))
 
     def estimate(self, values: Tensor) -> Tensor:
         """The class with the largest logit: int64 [rows]."""

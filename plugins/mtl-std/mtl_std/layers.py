@@ -20,16 +20,30 @@ class LayeredHead(Head):
     dropout: float = attrs.field(
         default=0.5, validator=between(0, 1), metadata={"doc": "probability of dropout before the last layer"}
     )
+    output_norm: bool = attrs.field(
+        default=False, metadata={"doc": "batch normalisation of the outputs, after the last layer"}
+    )
 
     def layers(self, features: int, *shape: int) -> HeadLayers:
         """The module from [rows, features] to values of [rows, *shape]."""
-        return HeadLayers(features, shape, self.hidden, self.dropout)
+        return HeadLayers(features, shape, self.hidden, self.dropout, self.output_norm)
+
+    def last_layer(self, features: int, *shape: int) -> HeadLayers:
+        """As `layers`, without a hidden layer and dropout."""
+        return HeadLayers(features, shape, hidden=0, dropout=0.0, output_norm=self.output_norm)
 
 
 class HeadLayers(nn.Module):
     """Maps [rows, features] to values [rows, *shape], and gives the features under the last layer too."""
 
-    def __init__(self, features: int, shape: tuple[int, ...], hidden: int, dropout: float) -> None:
+    def __init__(
+        self,
+        features: int,
+        shape: tuple[int, ...],
+        hidden: int,
+        dropout: float,
+        output_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.shape = shape
         outputs = int(torch.Size(shape).numel())
@@ -42,11 +56,12 @@ class HeadLayers(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.last = nn.Linear(hidden or features, outputs)
+        self.output_norm = nn.BatchNorm1d(outputs) if output_norm else nn.Identity()
 
     def forward(self, inputs: Tensor) -> HeadOutput:
         """[rows, features] to a `HeadOutput`."""
         features = self.hidden(inputs)
-        values = self.last(self.dropout(features))
+        values = self.output_norm(self.last(self.dropout(features)))
         return HeadOutput(values.reshape(inputs.shape[0], *self.shape), features)
 
 

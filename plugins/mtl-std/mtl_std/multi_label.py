@@ -100,7 +100,7 @@ class MultiLabel(LayeredHead):
 
     def build_last(self, features: int) -> HeadLayers:
         """One layer to logits [rows, units]."""
-        return HeadLayers(features, (len(self.names),), hidden=0, dropout=0.0)
+        return self.last_layer(features, len(self.names))
 
     def estimate(self, values: Tensor) -> Tensor:
         """1 where the probability is above the unit's threshold: float [rows, units]."""

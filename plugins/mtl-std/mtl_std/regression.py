@@ -113,7 +113,7 @@ class Regression(AxesHead):
 
     def build_last(self, features: int) -> HeadLayers:
         """One layer to values [rows, axes]."""
-        return HeadLayers(features, (len(self.axes),), hidden=0, dropout=0.0)
+        return self.last_layer(features, len(self.axes))
 
     def estimate(self, values: Tensor) -> Tensor:
         """The values as they are: [rows, axes]."""

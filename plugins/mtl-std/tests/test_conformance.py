@@ -5,6 +5,7 @@ Those of datasets are in the datasets' own tests, which make their files.
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 from mtl_std.balancers import Sum
@@ -59,6 +60,7 @@ TINY = {"channels": [4, 4, 8, 8], "stem_width": 4}
 CHECKS = [
     *check_head(CLASSES),
     *check_head(VOTES),
+    *check_head(attrs.evolve(CLASSES, output_norm=True)),
     *check_head(AXES),
     *check_head(YEARS, labels=SOME_YEARS),
     *check_head(BINS),

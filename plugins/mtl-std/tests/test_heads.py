@@ -60,6 +60,17 @@ def test_a_head_without_a_hidden_layer_is_one_linear_layer_on_the_features():
     assert sum(parameter.numel() for parameter in module.parameters()) == FEATURES + 1
 
 
+@pytest.mark.parametrize("build", ["build", "build_last"])
+def test_outputs_are_normalised_over_the_batch_if_asked_for(build):
+    """Each output on its own, also those of a head with several dimensions; the features are as before."""
+    head = BinnedRegression(axes=("x", "y"), bins=3, dropout=0.0, output_norm=True)
+    module = getattr(head, build)(FEATURES).train()
+    values, features, _ = module(5 + torch.randn(64, FEATURES, generator=torch.Generator().manual_seed(0)))
+    raw = module.last(features)
+    wanted = (raw - raw.mean(0)) / (raw.var(0, unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(values, wanted.reshape(64, 2, 3))
+
+
 @pytest.mark.parametrize("options", [{"hidden": -1}, {"dropout": 1.5}, {"dropout": -0.1}])
 def test_layer_options_outside_their_range_are_refused(options):
     with pytest.raises(ValueError, match="must be"):
