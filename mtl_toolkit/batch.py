@@ -70,7 +70,7 @@ class Labels:
 
     def complete(self) -> np.ndarray:
         """Rows whose label is there in full: bool [samples]."""
-        return np.asarray(self.valid.reshape(len(self), -1).all(axis=1))
+        return np.asarray(self.valid.all(axis=tuple(range(1, self.valid.ndim))))
 
 
 @attrs.frozen(eq=False)

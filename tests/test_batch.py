@@ -22,6 +22,8 @@ def test_labels_need_a_bool_mask_of_their_own_shape():
 def test_a_label_is_complete_where_all_of_its_units_are_there():
     valid = np.array([[True, True], [True, False], [False, False]])
     assert Labels(np.zeros((3, 2)), valid).complete().tolist() == [True, False, False]
+    assert Labels(np.zeros(3), np.array([True, False, True])).complete().tolist() == [True, False, True]
+    assert Labels.missing(0, (2,), np.dtype(np.float32)).complete().shape == (0,)
 
 
 def test_missing_labels_have_the_shape_and_type_asked_for():

@@ -54,6 +54,7 @@ TOPICS: dict[str, tuple[str, Iterable[Rule[Any]]]] = {
     ),
     "head": ("Heads", (*heads.FACT_RULES, *heads.HEAD_RULES)),
     "loss": ("Losses", losses.LOSS_RULES),
+    "coupling": ("Losses that couple tasks", losses.COUPLING_RULES),
     "metric": ("Metrics", metrics.METRIC_RULES),
     "dataset": ("Datasets", datasets.DATASET_RULES),
     "sampler": ("Samplers", samplers.SAMPLER_RULES),

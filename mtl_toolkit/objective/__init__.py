@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .lazy import has_lazy
 from .objective import Losses, Objective, StreamTask
 from .terms import TaskTerms
 
-__all__ = ["Losses", "Objective", "StreamTask", "TaskTerms"]
+__all__ = ["Losses", "Objective", "StreamTask", "TaskTerms", "has_lazy"]

@@ -38,7 +38,7 @@ class Rows:
     Attributes:
         values: what a head may give, [rows, ...].
         features: what lies under its last layer, [rows, features].
-        teacher: what a teacher gives, as `values`.
+        teacher: what a teacher gives of the same rows; as wide as the student's.
         target: [rows, *target_shape], valid throughout.
         mask: bool, the shape of `target`.
         units: the mask per unit, bool [rows, units].
@@ -47,7 +47,7 @@ class Rows:
 
     values: Tensor
     features: Tensor
-    teacher: Tensor
+    teacher: HeadOutput
     target: Tensor
     mask: Tensor
     units: Tensor
@@ -64,9 +64,21 @@ class Rows:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Rows:
         """The same change of every part."""
-        parts = attrs.asdict(self, recurse=False)
-        extras = {name: change(extra) for name, extra in parts.pop("extras").items()}
-        return Rows(**{name: change(part) for name, part in parts.items()}, extras=extras)
+        given = HeadOutput(self.values, self.features, self.extras).map(change)
+        return Rows(
+            given.values,
+            given.features,
+            self.teacher.map(change),
+            change(self.target),
+            change(self.mask),
+            change(self.units),
+            given.extras,
+        )
+
+    def scaled(self, factor: float) -> Rows:
+        """With larger outputs, of the teacher too."""
+        teacher = self.teacher._replace(values=self.teacher.values * factor)
+        return attrs.evolve(self, values=self.values * factor, teacher=teacher)
 
     def masked(self, head: Head, mask: Tensor) -> Rows:
         """The same rows with another mask."""
@@ -77,16 +89,21 @@ class Rows:
         rows = self.units.any(1)
         # A unit's own values have the second dimension, where there are several units.
         apart = self.values.ndim > 1 and self.values.shape[1] == self.units.shape[1] > 1
-        keep = _spread(self.units if apart else rows, self.values)
+
+        def poisoned(output: HeadOutput) -> HeadOutput:
+            values = torch.where(
+                _spread(self.units if apart else rows, output.values), output.values, torch.nan
+            )
+            beside = output.map(lambda part: torch.where(_spread(rows, part), part, torch.nan))
+            return beside._replace(values=values)
+
+        given = poisoned(HeadOutput(self.values, self.features, self.extras))
         return attrs.evolve(
             self,
-            values=torch.where(keep, self.values, torch.nan),
-            teacher=torch.where(keep, self.teacher, torch.nan),
-            features=torch.where(rows[:, None], self.features, torch.nan),
-            extras={
-                name: torch.where(_spread(rows, extra), extra, torch.nan)
-                for name, extra in self.extras.items()
-            },
+            values=given.values,
+            features=given.features,
+            extras=given.extras,
+            teacher=poisoned(self.teacher),
             target=torch.where(self.mask, self.target, torch.from_numpy(worst_of(self.target.numpy()))),
         )
 
@@ -117,10 +134,13 @@ class Examples:
             values[::2] = explained[::2]
         target = torch.from_numpy(labels)
         mask = torch.ones(target.shape, dtype=torch.bool)
-        extras = {
-            name: torch.randn(count, *shape, generator=generator) for name, shape in self.extras.items()
-        }
-        return Rows(values, features, others.roll(1, 0), target, mask, self._units(mask), extras)
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(count, *shape, generator=generator)
+
+        extras, taught = ({name: draw(*shape) for name, shape in self.extras.items()} for _ in range(2))
+        teacher = HeadOutput(others.roll(1, 0), draw(FEATURES), taught)
+        return Rows(values, features, teacher, target, mask, self._units(mask), extras)
 
     def _units(self, mask: Tensor) -> Tensor:
         try:

@@ -18,7 +18,8 @@ from .check import Broken, Check, Rule, checks_of, expect, expect_equal, expect_
 from .examples import FEATURES, worst_of
 from .head_ensembles import ENSEMBLE_RULES
 from .head_trial import INTERVAL, HeadTrial, parameters_of, support_of
-from .losses import LOSS_RULES, LossTrial
+from .loss_trial import LossTrial
+from .losses import LOSS_RULES
 from .metrics import METRIC_RULES, MetricTrial
 from .modules import module_rules, named
 from .own_targets import OWN_TARGET_RULES

@@ -3,103 +3,47 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
 
-import attrs
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..batch import HeadOutput, Labels
-from ..plugin import Head, Loss, TeacherLoss
-from ..seeding import seeded
+from ..batch import Labels
+from ..objective import has_lazy
+from ..plugin import CouplingLoss, Head, Loss
 from .check import Broken, Check, Rule, checks_of, expect, expect_equal, expect_finite
-from .examples import Examples, Rows
+from .couplings import COUPLING_OWN_RULES, CouplingTrial
+from .examples import Rows
+from .loss_trial import LossTrial, Result, labels_of
 from .recipes import check_recipe
 
 
 def check_loss(
     recipe: Loss,
-    head: Head,
+    head: Head | Mapping[str, Head],
     *,
     labels: Labels | None = None,
     extras: Mapping[str, tuple[int, ...]] | None = None,
+    without_gradient: Sequence[str] = (),
 ) -> list[Check]:
-    """The checks of a loss on the outputs of a head; of a `TeacherLoss` too.
+    """The checks of a loss on the outputs of a head; of a `TeacherLoss` and a `CouplingLoss` too.
 
     The head is built on 16 features, so `output.features` is [rows, 16].
 
     Args:
         recipe: the loss.
-        head: a task that it is for.
-        labels: labels to try it on; by default made from the head's own estimates.
+        head: a task that it is for; for a `CouplingLoss` the heads of the tasks that it couples, by task.
+        labels: labels to try it on; by default made from the head's own estimates. Not for a `CouplingLoss`.
         extras: of the network's extras that it looks at, the shape of one row's, by name.
+        without_gradient: the tasks of a `CouplingLoss` that it only looks at, and does not train.
     """
+    if isinstance(recipe, CouplingLoss):
+        assert isinstance(head, Mapping), "a coupling loss is checked with the heads of its tasks, by task"
+        joint = CouplingTrial(recipe, head, extras, without_gradient)
+        return [*check_recipe(recipe), *checks_of(recipe, joint, COUPLING_RULES, "coupling")]
+    assert isinstance(head, Head), "a loss of one task is checked with the head of one"
     trial = LossTrial(recipe, head, labels, extras)
     return [*check_recipe(recipe), *checks_of(recipe, trial, LOSS_RULES)]
-
-
-class Result(NamedTuple):
-    """What a loss gives for some rows."""
-
-    value: Tensor  # scalar or [units]
-    total: Tensor  # its sum
-    values: Tensor  # the gradient of the head's values
-    features: Tensor  # the gradients of the features and the extras, side by side: [rows, ...]
-
-
-class LossTrial:
-    """A loss, and rows to try it on."""
-
-    def __init__(
-        self,
-        recipe: Loss,
-        head: Head,
-        labels: Labels | None = None,
-        extras: Mapping[str, tuple[int, ...]] | None = None,
-    ) -> None:
-        self.recipe = recipe
-        self.head = head
-        self.examples = Examples(head, labels, extras or {})
-        self.teaches = isinstance(recipe, TeacherLoss)
-
-    @cached_property
-    def live(self) -> Any:
-        """The loss, built once, in eval mode if it is a module."""
-        with seeded():
-            built = self.recipe.build(self.head)
-        return built.eval() if isinstance(built, nn.Module) else built
-
-    def result(self, rows: Rows, live: Any = None, *, training: bool = False, seed: int = 0) -> Result:
-        """Value and gradients.
-
-        Args:
-            rows: of outputs and labels.
-            live: the loss, if it is another one.
-            training: take a copy in training mode, so that its state stays.
-            seed: of dropout.
-        """
-        live = live or self.live
-        if training and isinstance(live, nn.Module):
-            live = copy.deepcopy(live).train()
-        output = rows.output()
-        with seeded(seed):
-            value = live(output, *self.arguments(rows))
-        expect(isinstance(value, Tensor), f"gives {type(value).__name__}")
-        total = value.sum()
-        if total.requires_grad:
-            total.backward()
-        leaves = (output.values, output.features, *output.extras.values())
-        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in leaves]
-        beside = torch.cat([gradient.flatten(1) for gradient in gradients[1:]], dim=1)
-        return Result(value.detach(), total.detach(), gradients[0], beside)
-
-    def arguments(self, rows: Rows) -> tuple[Any, Tensor]:
-        """Target and mask, or the teacher's output and the mask per unit."""
-        if not self.teaches:
-            return rows.target, rows.mask
-        return HeadOutput(rows.teacher, rows.features, rows.extras), rows.units
 
 
 def shape(trial: LossTrial) -> None:
@@ -190,11 +134,11 @@ def order_of_rows_does_not_matter(trial: LossTrial) -> None:
 def same_when_called_again(trial: LossTrial) -> None:
     """In eval mode the same arguments give the same loss, and stay as they were."""
     rows = trial.examples.some_missing(9)
-    before = copy.deepcopy((rows.target, rows.mask))
+    before = copy.deepcopy(trial.labels(rows))
     one, other = trial.result(rows), trial.result(rows, seed=1)
     expect(torch.equal(one.value, other.value), f"{one.value.tolist()} and {other.value.tolist()}")
-    for name, was, now in zip(("target", "mask"), before, (rows.target, rows.mask), strict=True):
-        expect(torch.equal(was, now), f"it writes into the {name}")
+    for name, now in trial.labels(rows).items():
+        expect(torch.equal(before[name], now), f"it writes into the {name}")
 
 
 def parameters_learn(trial: LossTrial) -> None:
@@ -213,13 +157,40 @@ def parameters_learn(trial: LossTrial) -> None:
             raise Broken(f"{name} gets none")
         if parameter.grad is not None:
             expect_finite([parameter.grad], f"the gradient of {name}")
-    with seeded(1):
-        again: Any = trial.recipe.build(trial.head)
+    again = trial.build(seed=1)
     again.load_state_dict(live.state_dict())
     rows = trial.examples.rows(8, seed=3)
     for training in (True, False):
         one, other = (trial.result(rows, it.eval(), training=training) for it in (live, again))
         expect_equal(other.value, one.value, "the loss before and after its state is stored")
+
+
+def lazy_parameters_get_sizes(trial: LossTrial) -> None:
+    """Lazy parameters, as of `nn.LazyLinear`, get their sizes from one call in which no row is valid.
+
+    That call is made before training, so that there are parameters to train: do not return early in it.
+    """
+    live = trial.bare()
+    if has_lazy(live):
+        trial.dry_run(live)
+        expect(not has_lazy(live), "some have none")
+
+
+def fitted_to_labels(trial: LossTrial) -> None:
+    """`fitted` gives a loss of the same class, and reads no label that is missing; there may be none at all.
+
+    A stage may be checked before its data can be read.
+    """
+    recipe, head = trial.recipe, trial.head
+    for labels in (
+        Labels.missing(0, head.target_shape, head.target_dtype),
+        labels_of(trial.examples.rows(12)),
+    ):
+        found = recipe.fitted(head, labels)
+        expect(type(found) is type(recipe), f"gives {type(found).__name__} for {len(labels)} labels")
+    rows = trial.examples.some_missing(12)
+    one, other = (recipe.fitted(head, labels_of(some)) for some in (rows, rows.poisoned()))
+    expect(one == other, "what lies where labels are missing changes it")
 
 
 def large_outputs(trial: LossTrial) -> None:
@@ -228,7 +199,7 @@ def large_outputs(trial: LossTrial) -> None:
     Logits of 60 are met in training. Compute in log space: exp and log of probabilities overflow.
     """
     rows = trial.examples.rows(8)
-    result = trial.result(attrs.evolve(rows, values=rows.values * 30, teacher=rows.teacher * 30))
+    result = trial.result(rows.scaled(30))
     expect_finite([result.value], "the loss")
     expect_finite([result.values, result.features], "its gradient")
 
@@ -256,6 +227,19 @@ LOSS_RULES: tuple[Rule[LossTrial], ...] = (
     order_of_rows_does_not_matter,
     same_when_called_again,
     parameters_learn,
+    lazy_parameters_get_sizes,
+    fitted_to_labels,
+    large_outputs,
+    on_a_gpu,
+)
+
+COUPLING_RULES: tuple[Rule[CouplingTrial], ...] = (
+    *COUPLING_OWN_RULES,
+    mean_over_rows,
+    order_of_rows_does_not_matter,
+    same_when_called_again,
+    parameters_learn,
+    lazy_parameters_get_sizes,
     large_outputs,
     on_a_gpu,
 )

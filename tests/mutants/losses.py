@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mtl_toolkit import Head, Labels, Loss, TeacherLoss
 from mtl_toolkit.testing import Check, check_loss
-from tests.mutants import Mutant, broken, maker, of_any_kind
+from tests.mutants import Mutant, broken, couplings, maker, of_any_kind
 
 
 def row_losses(output, target, mask):
@@ -234,6 +234,46 @@ class OtherType(CrossEntropy):
     sharpness: int = attrs.field(default=0.5, metadata={"doc": "factor"})
 
 
+class SkippedWithoutLabels(nn.Module):
+    """A lazy layer that a call without a valid row does not reach."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LazyLinear(1)
+
+    def forward(self, output, target, mask):
+        if not mask.any():
+            return output.values.where(mask[:, None], 0.0).sum()
+        features = torch.where(mask[:, None], output.features, 0.0)
+        return sound(output, target, mask) + mean(self.layer(features).square()[:, 0] * mask, mask)
+
+
+class WithLazyLayer(SkippedWithoutLabels):
+    """Sound."""
+
+    def forward(self, output, target, mask):
+        features = torch.where(mask[:, None], output.features, 0.0)
+        return sound(output, target, mask) + mean(self.layer(features).square()[:, 0] * mask, mask)
+
+
+@attrs.frozen(kw_only=True)
+class Lazy(Loss):
+    """Sound: a lazy layer on the features."""
+
+    name: ClassVar[str] = "lazy"
+
+    def build(self, head: Head) -> Any:
+        return WithLazyLayer()
+
+
+def mean_of_all_labels(self, _head, labels):
+    return attrs.evolve(self, weight=1.0 + abs(float(labels.values.sum())))
+
+
+def mean_of_some_labels(self, _head, labels):
+    return attrs.evolve(self, weight=1 / len(labels))
+
+
 def checks_of(recipe: Loss, head: Head | None = None) -> list[Check]:
     return check_loss(recipe, head or Expression())
 
@@ -317,8 +357,20 @@ MUTANTS = [
     of_module("the root of a parameter that is zero", RootOfParameter, "parameters-learn"),
     of_module("state of training that is no buffer", StateOutsideBuffers, "parameters-learn"),
     of_module("state of eval mode that is no buffer", StateOfEvalMode, "parameters-learn"),
+    of_module(
+        "a lazy layer that is skipped without labels", SkippedWithoutLabels, "lazy-parameters-get-sizes"
+    ),
+    of_loss("is fitted to nothing", broken(Function, fitted=lambda *_: None), "fitted-to-labels"),
+    of_loss("reads missing labels", broken(Function, fitted=mean_of_all_labels), "fitted-to-labels"),
+    of_loss(
+        "divides by the number of labels",
+        broken(Function, fitted=mean_of_some_labels),
+        "fitted-to-labels",
+        raises=ZeroDivisionError,
+    ),
     of_loss("log of a softmax", log_of_softmax, "large-outputs", told="the loss: inf"),
     of_loss("a clamped log of a softmax", clamped_log, "large-outputs"),
+    *couplings.MUTANTS,
 ]
 
 
@@ -329,4 +381,7 @@ def sound_checks() -> list[Check]:
         *check_loss(Function(), Expression()),
         *check_loss(Distillation(), ActionUnits()),
         *looks_at_extras,
+        *couplings.sound_checks(),
+        *check_loss(Lazy(), Expression()),
+        *check_loss(CrossEntropy(class_weights="balanced"), Expression()),
     ]
