@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import attrs
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, kl_divergence
 
 from mtl_toolkit import Head, HeadOutput, Loss, TeacherLoss, hookimpl
 from mtl_toolkit.validators import above, at_least
+
+from .masked import blank, masked_mean
 
 
 @attrs.frozen(kw_only=True)
@@ -39,10 +40,9 @@ class Distillation(TeacherLoss):
         temperature = self.temperature
 
         def loss(output: HeadOutput, teacher: HeadOutput, mask: Tensor) -> Tensor:
-            goal = head.distribution(_blank(teacher.values.detach().float(), mask), temperature)
-            ours = head.distribution(_blank(output.values.float(), mask), temperature)
-            losses = torch.where(mask, divergence(goal, ours), 0.0)
-            return temperature**2 * losses.sum(0) / mask.sum(0).clamp(min=1)
+            goal = head.distribution(blank(teacher.values.detach().float(), mask), temperature)
+            ours = head.distribution(blank(output.values.float(), mask), temperature)
+            return temperature**2 * masked_mean(divergence(goal, ours), mask)
 
         return loss
 
@@ -61,13 +61,6 @@ def divergence(goal: Distribution, ours: Distribution) -> Tensor:
         off = (-goal.logits).sigmoid() * (F.logsigmoid(-goal.logits) - F.logsigmoid(-ours.logits))
         return on + off
     return kl_divergence(goal, ours)
-
-
-def _blank(values: Tensor, mask: Tensor) -> Tensor:
-    """Zeros in rows (or units, where the values have that axis) outside the mask."""
-    keep = mask if values.shape[:2] == mask.shape else mask.any(1)
-    keep = keep.reshape(keep.shape + (1,) * (values.ndim - keep.ndim))
-    return torch.where(keep, values, 0.0)
 
 
 @hookimpl
