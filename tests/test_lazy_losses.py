@@ -294,3 +294,31 @@ def test_objectives_without_lazy_losses_say_so():
     assert not live.lazy
     batch = Batch.from_tensors(torch.zeros(ROWS, 1), {"a": torch.zeros(ROWS, dtype=torch.int64)})
     assert set(live({"a": outputs()["a"]}, batch).tasks) == {"a"}
+
+
+# The hint of mtl-distill in a run.
+
+HINTED = (
+    "stages.student.losses=[{ type = 'hint', weight = 0.5, unlabelled_weight = 0.5 }]",
+    "stages.student.ground_truth_weight=1.0",
+    "defaults.epochs=1",
+)
+
+
+def test_a_student_of_a_run_is_taught_through_the_features(tiny, mtl, tmp_path):
+    """Rows of each stream lack one of the labels."""
+    options = [part for one in HINTED for part in ("--set", one)]
+    code, _, err = mtl("run", str(tiny), "--output", str(tmp_path / "out"), *options)
+    assert code == 0, err
+    lines = (tmp_path / "out" / "student" / "log.jsonl").read_text().splitlines()
+    losses = json.loads(lines[-1])["losses"]
+    assert {"a/expr/hint", "a/va/hint", "a/va/hint-unlabelled", "b/expr/hint-unlabelled"} <= set(losses)
+
+
+def test_a_network_without_the_extra_is_told_in_one_line(tiny, mtl, tmp_path):
+    of_map = "stages.student.losses=[{ type = 'hint', of = 'map' }]"
+    options = [part for one in (*HINTED[1:], of_map) for part in ("--set", one)]
+    code, _, err = mtl("run", str(tiny), "--output", str(tmp_path / "out"), *options)
+    assert code == 2
+    assert "error: hint: the student's network gives no 'map'" in err
+    assert "Traceback" not in err

@@ -79,7 +79,9 @@ class _Projection(LazyModuleMixin, nn.Module):
         self.bias = UninitializedParameter()
 
     def initialize_parameters(self, ours: Tensor, goal: Tensor) -> None:
-        """As `nn.Linear` does."""
+        """As `nn.Linear` does; those that came with a state dict stay."""
+        if not self.has_uninitialized_params():
+            return
         layer = nn.Linear(ours.shape[1], goal.shape[1])
         with torch.no_grad():
             for mine, drawn in ((self.weight, layer.weight), (self.bias, layer.bias)):
