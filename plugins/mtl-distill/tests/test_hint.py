@@ -40,7 +40,7 @@ def test_normalised_it_is_two_minus_two_cosine():
     student, teacher = output(WIDE, 1), output(WIDE, 2)
     found = Hint(projection="none", normalise=True).build(HEAD)(student, teacher, ALL)
     cosine = functional.cosine_similarity(student.features.double(), teacher.features.double())
-    assert found.item() == pytest.approx(float((2 - 2 * cosine).mean()), rel=1e-5)
+    assert found.item() == pytest.approx((2 - 2 * cosine).mean().item(), rel=1e-5)
 
 
 def test_initial_values_are_those_of_a_linear_layer_from_the_generator():
