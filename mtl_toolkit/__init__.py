@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from .registry import Registry
     from .samples import Samples
     from .self_supervision import with_own_targets
-    from .trainer import Feed, Interrupted, Observer, Progress, Trainer, WeightAverage, validate
+    from .trainer import Feed, Interrupted, Observer, Progress, Sharpness, Trainer, WeightAverage, validate
 
 __all__ = [
     "Architecture",
@@ -118,6 +118,7 @@ __all__ = [
     "Samples",
     "Screen",
     "SequentialPlan",
+    "Sharpness",
     "StageFinished",
     "StageStarted",
     "StageStopped",
@@ -216,7 +217,16 @@ _MODULES = {
     "registry": ("Registry",),
     "samples": ("Samples",),
     "self_supervision": ("with_own_targets",),
-    "trainer": ("Feed", "Interrupted", "Observer", "Progress", "Trainer", "WeightAverage", "validate"),
+    "trainer": (
+        "Feed",
+        "Interrupted",
+        "Observer",
+        "Progress",
+        "Sharpness",
+        "Trainer",
+        "WeightAverage",
+        "validate",
+    ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -537,6 +537,14 @@ CROSS = {
         ('name = "student"', 'name = "ema"'),
         "stages.ema.name: must not be 'ema', which as a teacher is the average of a stage's own weights",
     ),
+    "a climb in fp16": (
+        ("epochs = 3", "optimizer.sam = 0.05\n[trainer]\nprecision = 'fp16'"),
+        "stages.teacher.optimizer.sam: does not work in fp16, whose gradients are scaled; use precision ",
+    ),
+    "a measure of a climb that there is not": (
+        ("epochs = 3", "optimizer.sam_adaptive = true"),
+        "stages.teacher.optimizer.sam_adaptive: changes how `sam` climbs, but `sam` is not given",
+    ),
     "a decay of one": (
         ("epochs = 3", "ema = 1.0"),
         "stages.teacher.ema: must be above 0 and below 1 (got 1.0)",

@@ -108,6 +108,27 @@ def test_gradients_of_two_processes_equal_those_of_one(tmp_path, tiny):
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-4)
 
 
+def test_climbs_and_averages_of_two_processes_equal_those_of_one(tmp_path, tiny):
+    """Sharpness-aware steps need the gradient of all rows before they climb."""
+    tiny.write_text(tiny.read_text().replace('task = "va", batch_size = 8', 'task = "va", batch_size = 1'))
+    short = (
+        "stages=[{ name = 'teacher' }]",
+        "defaults.optimizer={ type = 'SGD', lr = 0.1, sam = 0.5 }",
+        "defaults.scheduler={}",
+        "defaults.ema=0.5",
+        "defaults.epochs=1",
+        "defaults.epoch_length=3",
+    )
+    kept = []
+    for processes in (1, 2):
+        launch(tiny, tmp_path / str(processes), processes, *short)
+        last = tmp_path / str(processes) / "teacher" / "last"
+        kept.append(load_file(last / "model.safetensors") | load_file(last / "ema.safetensors"))
+    assert kept[0].keys() == kept[1].keys()
+    for name, value in kept[0].items():
+        torch.testing.assert_close(kept[1][name], value, rtol=0, atol=1e-3)
+
+
 def test_only_the_first_process_writes_and_speaks(pair):
     one, two, done = pair
     assert {p.relative_to(one) for p in one.rglob("*")} == {p.relative_to(two) for p in two.rglob("*")}

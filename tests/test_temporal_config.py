@@ -638,3 +638,10 @@ def test_problems_of_a_configuration_made_in_python_are_told_alike(tmp_path, cha
     with pytest.raises(ConfigError) as refused:
         check_config(attrs.evolve(config, stages=tuple(stages)), base=tmp_path)
     assert refused.value.problems == (f"config: {line}",)
+
+
+def test_frames_of_windows_are_not_mixed(tmp_path):
+    assert refusal(tmp_path, changed("teacher", augmentation={"mixup": 0.2})) == [
+        "job.toml: stages.teacher.augmentation.mixup: "
+        "mixes single rows, but the stage works on windows of frames"
+    ]

@@ -60,6 +60,7 @@ def _stage(config: Config, stage: AnyStage, earlier: Sequence[AnyStage], base: P
     yield from _teacher(config, stage, earlier, base)
     yield from _start(stage, earlier, base)
     yield from _selection(config, stage)
+    yield from _methods(config, stage)
 
 
 def _features(config: Config, stage: Stage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:
@@ -207,6 +208,18 @@ def _teacher(config: Config, stage: Stage, earlier: Sequence[AnyStage], base: Pa
     if stage.ground_truth_weight is None and ground_truth_weight(stage) <= 0:
         message = "must be given, since the weights of the teacher losses add up to 1 or more (0: no labels)"
         yield ("ground_truth_weight",), message
+
+
+def _methods(config: Config, stage: Stage) -> Iterator[Found]:
+    """Ways of training that do not go together."""
+    optimizer = stage.optimizer
+    if optimizer.sam is not None and config.trainer.precision == "fp16":
+        message = "does not work in fp16, whose gradients are scaled; use precision 'bf16' or 'fp32'"
+        yield ("optimizer", "sam"), message
+    if optimizer.sam_adaptive and optimizer.sam is None:
+        yield ("optimizer", "sam_adaptive"), "changes how `sam` climbs, but `sam` is not given"
+    if stage.augmentation.mixup and stage.temporal is not None:
+        yield ("augmentation", "mixup"), "mixes single rows, but the stage works on windows of frames"
 
 
 def _start(stage: Stage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Found]:

@@ -21,7 +21,10 @@ def doc(text: str, **more: Any) -> dict[str, Any]:
 
 @attrs.frozen(kw_only=True)
 class Augmentation:
-    """Random changes of training pictures, on whole batches on the device, beside the cut of `model.crop`."""
+    """Random changes of training pictures, on whole batches on the device, beside the cut of `model.crop`.
+
+    `mixup` also mixes inputs that are no pictures.
+    """
 
     flip: bool = attrs.field(default=True, metadata=doc("mirror half of the pictures"))
     brightness: float = attrs.field(
@@ -36,6 +39,11 @@ class Augmentation:
     grey: float = attrs.field(default=0.0, validator=between(0, 1), metadata=doc("share made grey"))
     erase: float = attrs.field(
         default=0.0, validator=between(0, 1), metadata=doc("share that loses a random rectangle")
+    )
+    mixup: float = attrs.field(
+        default=0.0,
+        validator=at_least(0),
+        metadata=doc("mix rows in pairs, by shares from Beta(mixup, mixup); 0: no mixing"),
     )
 
 
@@ -85,6 +93,16 @@ class Optimizer:
     backbone: Mapping[str, Any] = attrs.field(factory=dict, metadata=doc("overrides for the backbone"))
     heads: Mapping[str, Any] = attrs.field(factory=dict, metadata=doc("overrides for everything else"))
     options: Mapping[str, Any] = attrs.field(factory=dict)
+    sam: float | None = attrs.field(
+        default=None,
+        validator=above(0),
+        metadata=doc(
+            "sharpness-aware minimisation: how far weights climb before their gradient is taken; none: off"
+        ),
+    )
+    sam_adaptive: bool = attrs.field(
+        default=False, metadata=doc("measure each weight's way by its size (ASAM); `sam` is then about 0.5")
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -10,12 +10,12 @@ from torch import nn
 
 from ..batch import Batch
 from ..checkpoint import load_weights, read_description
-from ..config import OWN_AVERAGE, Stage, stage_model
+from ..config import OWN_AVERAGE, Optimizer, Stage, stage_model
 from ..data import FeatureLayout, StreamLoader, TrainPlan, augment, open_features
 from ..errors import ConfigError, RunError
 from ..model import MultiTaskModel, build_model
 from ..seeding import derive_seed, seeded
-from ..trainer import Feed, Progress, Schedule, Trainer, WeightAverage, make_optimizer
+from ..trainer import Feed, Progress, Schedule, Sharpness, Trainer, WeightAverage, make_optimizer
 from .data import dataset_uses, feature_file, loss_names, stage_heads
 from .feeds import feeds_with_metrics
 from .job import StageJob
@@ -90,6 +90,8 @@ def build_trainer(job: StageJob, layout: FeatureLayout | None = None) -> Trainer
         accumulate=stage.accumulate,
         clip_norm=stage.clip_norm,
         average=average,
+        sharpness=_sharpness(stage.optimizer),
+        mixup=stage.augmentation.mixup,
         patience=stage.patience,
         log_every=options.log_every,
         save_every=options.save_every,
@@ -97,6 +99,10 @@ def build_trainer(job: StageJob, layout: FeatureLayout | None = None) -> Trainer
         stop=job.stop,
         accelerator=job.accelerator,
     )
+
+
+def _sharpness(optimizer: Optimizer) -> Sharpness | None:
+    return None if optimizer.sam is None else Sharpness(optimizer.sam, optimizer.sam_adaptive)
 
 
 def initial_model(job: StageJob, layout: FeatureLayout | None) -> MultiTaskModel:

@@ -4,6 +4,7 @@ from .average import WeightAverage
 from .loop import Interrupted, Observer, Trainer
 from .progress import Progress
 from .schedule import Schedule, make_optimizer, option_problems
+from .sharpness import Sharpness
 from .validation import Feed, Validated, validate
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Observer",
     "Progress",
     "Schedule",
+    "Sharpness",
     "Trainer",
     "Validated",
     "WeightAverage",

@@ -19,10 +19,10 @@ from ..data import StreamLoader
 from ..errors import RunError
 from ..model import MultiTaskModel
 from ..objective import Objective
-from ..seeding import derive_seed
 from .average import WeightAverage
 from .progress import PendingTerms, Progress, check_selection, means_of
 from .schedule import Schedule
+from .sharpness import Sharpness
 from .step import OptimizerStep, Teacher
 from .validation import Feed, validate
 
@@ -73,17 +73,20 @@ class Trainer:
         accumulate: batches per optimizer step.
         clip_norm: largest gradient norm.
         average: a moving average of the model's weights, which is validated instead of the model.
+        sharpness: step by the gradient at the worst point nearby; none: by the one at the weights.
+        mixup: mix rows in pairs, which keep a share of themselves drawn from Beta(mixup, mixup); 0: do not.
         patience: epochs without improvement before stopping.
         log_every: batches between fetching the loss terms; on the CPU they are checked at every batch.
         save_every: batches between saved states, beside those at the ends of epochs.
-        seed: dropout is a function of it and the position in training.
+        seed: dropout and mixing are functions of it and the position in training.
         observer: who is told.
         stop: a request to stop: the signal's number, or 0.
         progress: where training stands; a resumed run brings its own.
         accelerator: device, precision and processes.
 
     Raises:
-        ValueError: if there are no epochs, or no feed has a metric that `select` names.
+        ValueError: if there are no epochs, no feed has a metric that `select` names, or the precision is fp16
+            and there is a climb (`sharpness`).
     """
 
     model: MultiTaskModel
@@ -100,6 +103,8 @@ class Trainer:
     accumulate: int = 1
     clip_norm: float | None = None
     average: WeightAverage | None = None
+    sharpness: Sharpness | None = None
+    mixup: float = 0.0
     patience: int | None = None
     log_every: int = 50
     save_every: int | None = None
@@ -113,6 +118,8 @@ class Trainer:
     def __attrs_post_init__(self) -> None:
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1 (got {self.epochs})")
+        if self.sharpness is not None and self.accelerator.scaler is not None:
+            raise ValueError("sharpness: cannot climb in fp16, whose gradients are scaled and may overflow")
         check_selection(self.select, [name for feed in self.feeds for name in feed.metrics.names])
 
     @property
@@ -151,8 +158,7 @@ class Trainer:
         pending = PendingTerms([stream.name for stream in self.objective.streams])
         started = time.perf_counter()
         for batch, sizes, stop in self._batches(progress.epoch, progress.step):
-            seed = derive_seed(self.seed, progress.epoch, progress.step, self._rank())
-            losses = step.backward(batch, sizes, self._share(), seed)
+            losses = step.backward(batch, sizes, self._share(), (progress.epoch, progress.step))
             progress.step += 1
             update = progress.step % self.accumulate == 0 or progress.step == steps
             if update:
@@ -181,6 +187,9 @@ class Trainer:
             prepare=self.prepare,
             clip_norm=self.clip_norm,
             average=self.average,
+            sharpness=self.sharpness,
+            mixup=self.mixup,
+            seed=self.seed,
         )
 
     def _updated(self) -> None:
@@ -286,9 +295,6 @@ class Trainer:
 
     def _rates(self) -> dict[str, float]:
         return {str(group.get("name", i)): group["lr"] for i, group in enumerate(self.optimizer.param_groups)}
-
-    def _rank(self) -> int:
-        return int(self.accelerator.process_index)
 
     def _devices(self) -> list[int]:
         return [self.accelerator.device.index or 0] if self.accelerator.device.type == "cuda" else []

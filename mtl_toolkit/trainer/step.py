@@ -15,10 +15,25 @@ from .. import distributed
 from ..batch import Batch, HeadOutput
 from ..model import MultiTaskModel, seen_by
 from ..objective import Losses, Objective
+from ..seeding import derive_seed
 from ..self_supervision import own_targets, with_targets
 from .average import WeightAverage
+from .mixup import Mixing, draw_mixing
+from .sharpness import Sharpness, keeping_buffers
 
 Teacher = Callable[[Tensor, Sequence[int] | None], Mapping[str, HeadOutput]]
+
+
+@attrs.define(eq=False)
+class Pass:
+    """A batch, with all that makes a second pass over it the same as the first."""
+
+    batch: Batch
+    sizes: Sequence[tuple[int, ...]]
+    share: float
+    seed: int
+    mixing: Mixing | None
+    goal: Mapping[str, HeadOutput] | None = None
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -35,6 +50,9 @@ class OptimizerStep:
         prepare: from a batch on the device to the model's inputs (augmentation).
         clip_norm: largest gradient norm.
         average: follows the model, update by update.
+        sharpness: look for the gradient at the worst point nearby, in a second pass over the step's batches.
+        mixup: rows mixed in pairs keep a share of themselves drawn from Beta(mixup, mixup); 0: no mixing.
+        seed: dropout and mixing are functions of it and the position in training.
     """
 
     model: MultiTaskModel
@@ -46,40 +64,74 @@ class OptimizerStep:
     prepare: Callable[[Batch], Tensor]
     clip_norm: float | None = None
     average: WeightAverage | None = None
+    sharpness: Sharpness | None = None
+    mixup: float = 0.0
+    seed: int = 0
     _begins: bool = attrs.field(default=True, init=False)
+    _passes: list[Pass] = attrs.field(factory=list, init=False)
 
-    def backward(self, batch: Batch, sizes: Sequence[tuple[int, ...]], share: float, seed: int) -> Losses:
+    def backward(
+        self, batch: Batch, sizes: Sequence[tuple[int, ...]], share: float, position: tuple[int, int]
+    ) -> Losses:
         """Add the gradients of a batch to those of the step's earlier batches.
 
         Args:
             batch: on the device; with several processes, with the labels of all.
             sizes: with several processes, the rows of each stream on each rank; empty for one.
             share: the batch's part in the step's gradient.
-            seed: of dropout.
+            position: its epoch and its number in the epoch, of which all that is random is a function.
+
+        Raises:
+            ValueError: if rows that are frames of windows are to be mixed.
         """
-        sow(seed, self.accelerator.device)
-        inputs = self.prepare(batch)
-        goal = self.teacher(inputs, batch.windows) if self.teacher else None
+        rank = int(self.accelerator.process_index)
+        mixing = None
+        if self.mixup:
+            if batch.windows is not None:
+                raise ValueError("mixup: mixes single rows, but these are the frames of windows")
+            seed = derive_seed(self.seed, *position, "mixup")
+            mixing = draw_mixing(self.mixup, seed, sizes or [batch.sizes], rank)
+        one = Pass(batch, sizes, share, derive_seed(self.seed, *position, rank), mixing)
+        losses = self._backward(one)
+        if self.sharpness is not None:
+            self._passes.append(one)
+        return losses
+
+    def _backward(self, one: Pass) -> Losses:
+        sow(one.seed, self.accelerator.device)
+        inputs = self.prepare(one.batch)
+        if one.mixing is not None:
+            inputs = one.mixing.inputs(inputs)
+        if self.teacher is not None and one.goal is None:
+            one.goal = _gathered(self.teacher(inputs, one.batch.windows), one.sizes)
         with self.accelerator.autocast():
-            outputs = self.model(inputs, windows=batch.windows)
-        if sizes:
-            outputs = distributed.gather_outputs(outputs, sizes)
-            goal = distributed.gather_outputs(goal, sizes) if goal is not None else None
-        losses: Losses = self.objective(outputs, self._completed(batch, inputs, sizes), goal)
+            outputs = self.model(inputs, windows=one.batch.windows)
+        outputs = _gathered(outputs, one.sizes)
+        losses = self._losses(one, outputs, self._own_targets(inputs, one.sizes))
         if self._begins:
             # Not sooner: memory freed before the forward pass costs the CPU thousands of page faults a step.
             self.optimizer.zero_grad()
             self._begins = False
         if losses.tasks:
-            self.balancer.backward(losses.tasks, outputs, self._scaled(share))
+            self.balancer.backward(losses.tasks, outputs, self._scaled(one.share))
         return losses
+
+    def _losses(self, one: Pass, outputs: Mapping[str, HeadOutput], made: Mapping[str, Tensor]) -> Losses:
+        """The losses, those of mixed rows with the labels of both; `made` are targets of the inputs."""
+        losses: Losses = self.objective(outputs, with_targets(one.batch, made), one.goal)
+        if one.mixing is None:
+            return losses
+        partners = with_targets(one.mixing.partners_labels(one.batch), made)
+        return one.mixing.losses(losses, self.objective(outputs, partners, one.goal))
 
     def update(self) -> None:
         """Change the weights by the gradients."""
         scaler = self.accelerator.scaler
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if self.sharpness is not None:
+            self._climb(self.sharpness, parameters)
+        self._average_gradients(parameters)
         if self.accelerator.num_processes > 1:
-            distributed.average_gradients(parameters)
             distributed.average_buffers(self.model)
         if scaler is not None and any(p.grad is not None for p in parameters):
             scaler.unscale_(self.optimizer)
@@ -94,14 +146,28 @@ class OptimizerStep:
             self.average.update_parameters(self.model)
         self._begins = True
 
-    def _completed(self, batch: Batch, inputs: Tensor, sizes: Sequence[tuple[int, ...]]) -> Batch:
-        """The batch with the targets that inputs make; with several processes, of the inputs of all."""
-        if not any(head.self_supervised for head in self.objective.heads.values()):
-            return batch
-        made = own_targets(seen_by(self.model, inputs), self.objective.heads)
+    def _climb(self, sharpness: Sharpness, parameters: Sequence[Tensor]) -> None:
+        """Replace the gradients by those at the sharpest point nearby, over the same batches."""
+        self._average_gradients(parameters)
+        passes, self._passes = self._passes, []
+        with sharpness.climbed(parameters), keeping_buffers([self.model, self.objective]):
+            self._begins = True
+            for one in passes:
+                self._backward(one)
+
+    def _average_gradients(self, parameters: Sequence[Tensor]) -> None:
+        if self.accelerator.num_processes > 1:
+            distributed.average_gradients(parameters)
+
+    def _own_targets(self, inputs: Tensor, sizes: Sequence[tuple[int, ...]]) -> dict[str, Tensor]:
+        """The targets that inputs make; with several processes, of the inputs of all."""
+        heads = self.objective.heads
+        if not any(head.self_supervised for head in heads.values()):
+            return {}
+        made = own_targets(seen_by(self.model, inputs), heads)
         if sizes:
             made = {task: distributed.gather_rows(target, sizes) for task, target in made.items()}
-        return with_targets(batch, made)
+        return made
 
     def _scaled(self, share: float) -> Tensor | float:
         scaler = self.accelerator.scaler
@@ -109,6 +175,12 @@ class OptimizerStep:
             return share
         scaled: Tensor = scaler.scale(torch.full((), share, device=self.accelerator.device))
         return scaled
+
+
+def _gathered(
+    outputs: Mapping[str, HeadOutput], sizes: Sequence[tuple[int, ...]]
+) -> Mapping[str, HeadOutput]:
+    return distributed.gather_outputs(outputs, sizes) if sizes else outputs
 
 
 def sow(seed: int, device: torch.device) -> None:
