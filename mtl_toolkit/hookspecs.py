@@ -34,7 +34,7 @@ class StageStarted:
 
     Attributes:
         run: name of the configuration.
-        stage: name of the stage.
+        stage: name of the stage; of a repeat of one, "<stage>/seed-1" or "<stage>/fold-1".
         directory: the stage's folder in the run directory.
         epochs: how many it has at most; 0 for an extract stage.
         first_epoch: the epoch that it begins or goes on with, from 1.

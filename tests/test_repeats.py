@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from mtl_toolkit import ConfigError, DataError, Interrupted, config_from, hookimpl, load_stage, run
-from mtl_toolkit.config import expand
+from mtl_toolkit.config import expand, plain
 from mtl_toolkit.data import find_overlap
+from mtl_toolkit.hookspecs import StageStarted
 from mtl_toolkit.pipeline import DataSource, survey
 from mtl_toolkit.pipeline.entries import deviation, mean, repeated_entry
 from mtl_toolkit.pipeline.folds import trained_on
+from mtl_toolkit.pipeline.trackers import settings_of
 from mtl_toolkit.rundir import RunDirectory
 
 JOB = """
@@ -245,6 +247,14 @@ class TestProblems:
         assert found
         assert len(found) == len(set(found))
         assert all(problem.startswith("stages.single: training stream") for problem in found)
+
+
+def test_a_repeat_is_logged_with_the_settings_of_its_stage(loaded):
+    event = StageStarted(
+        run="job", stage="single/fold-2", directory="", epochs=1, first_epoch=1, config=plain(loaded.config)
+    )
+    settings = settings_of(event)
+    assert (settings["stage.name"], settings["stage.folds"]) == ("single", 2)
 
 
 class TestEntry:
