@@ -13,7 +13,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
 def test_an_example_is_valid_and_its_resolved_form_says_the_same(example, tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_DATA", str(tmp_path))
+    for variable in ("MTL_DATA", "LSD_ROOT", "S_AFF_WILD2"):
+        monkeypatch.setenv(variable, str(tmp_path))
     loaded = load_config(example)
     resolved = tmp_path / "config.toml"
     resolved.write_text(loaded.to_toml(), encoding="utf-8")
