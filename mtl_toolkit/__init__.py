@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import validators
     from .batch import Batch, Count, Features, HeadOutput, Labels, Sample
+    from .batch_norm import in_groups
     from .config import Config, Loaded, check_config, config_from, load_config
     from .data import (
         CachedSamples,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from .files import replacing_file
     from .hookspecs import EpochFinished, StageFinished, StageStarted, StageStopped, StepsLogged, hookimpl
     from .metrics import FeedMetrics
-    from .model import MultiTaskModel, Normalise, Preprocessing, build_model
+    from .model import MultiTaskModel, build_model
     from .objective import Losses, Objective, StreamTask
     from .pipeline import ProgressScreen, Screen, TrainedStage, build_objective, load_stage, run
     from .plugin import (
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         Writer,
     )
     from .prediction import parse_listing, predict
+    from .preprocessing import Normalise, Preprocessing
     from .registry import Registry
     from .samples import Samples
     from .self_supervision import with_own_targets
@@ -143,6 +145,7 @@ __all__ = [
     "evaluate",
     "evaluate_by",
     "hookimpl",
+    "in_groups",
     "load_config",
     "load_stage",
     "parse_listing",
@@ -157,6 +160,7 @@ __all__ = [
 
 _MODULES = {
     "batch": ("Batch", "Count", "Features", "HeadOutput", "Labels", "Sample"),
+    "batch_norm": ("in_groups",),
     "config": ("Config", "Loaded", "check_config", "config_from", "load_config"),
     "data": (
         "CachedSamples",
@@ -189,7 +193,7 @@ _MODULES = {
         "hookimpl",
     ),
     "metrics": ("FeedMetrics",),
-    "model": ("MultiTaskModel", "Normalise", "Preprocessing", "build_model"),
+    "model": ("MultiTaskModel", "build_model"),
     "objective": ("Losses", "Objective", "StreamTask"),
     "pipeline": ("ProgressScreen", "Screen", "TrainedStage", "build_objective", "load_stage", "run"),
     "plugin": (
@@ -214,6 +218,7 @@ _MODULES = {
         "Writer",
     ),
     "prediction": ("parse_listing", "predict"),
+    "preprocessing": ("Normalise", "Preprocessing"),
     "registry": ("Registry",),
     "samples": ("Samples",),
     "self_supervision": ("with_own_targets",),

@@ -109,6 +109,7 @@ class Batch:
             seed, epoch and position; None where nothing is augmented.
         skipped: samples left out because they could not be read.
         rows_read: where some were, the places of the others among the samples asked for; None: all are there.
+        datasets: the number of each row's dataset, over all streams; () where nobody knows.
     """
 
     inputs: Tensor
@@ -122,6 +123,7 @@ class Batch:
     noise: Tensor | None = None
     skipped: int = 0
     rows_read: tuple[int, ...] | None = None
+    datasets: tuple[int, ...] = ()
 
     @classmethod
     def from_tensors(
@@ -133,10 +135,12 @@ class Batch:
         sizes: Sequence[int] | None = None,
         windows: Sequence[int] | None = None,
         ids: Sequence[str] = (),
+        datasets: Sequence[int] = (),
     ) -> Batch:
         """Make a batch from tensors in memory: one stream, unless `sizes` says how many rows each has.
 
-        `windows` are the rows of each window of frames, if the rows are such.
+        `windows` are the rows of each window of frames, if the rows are such; `datasets` has the number of
+        each row's dataset.
 
         A task without a mask is labelled throughout. The masks are read on the host, so give them on the
         CPU and move the batch with `to` afterwards.
@@ -150,6 +154,8 @@ class Batch:
             raise ValueError(f"sizes must add up to the {rows} rows of inputs (got {sizes})")
         if windows is not None and sum(windows) != rows:
             raise ValueError(f"windows must add up to the {rows} rows of inputs (got {tuple(windows)})")
+        if datasets and len(datasets) != rows:
+            raise ValueError(f"datasets must be of the {rows} rows of inputs (got {len(datasets)})")
         masks = dict(masks or {})
         for task, target in targets.items():
             mask = masks.setdefault(task, torch.ones(target.shape, dtype=torch.bool))
@@ -168,6 +174,7 @@ class Batch:
             counts=count_labels(masks, sizes),
             windows=None if windows is None else tuple(windows),
             ids=tuple(ids),
+            datasets=tuple(datasets),
         )
 
     def __len__(self) -> int:

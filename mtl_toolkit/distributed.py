@@ -44,8 +44,8 @@ def gather_batch(batch: Batch, stop: int, group: Any = None) -> tuple[Batch, lis
         group: the processes, see `host_group`.
 
     Returns:
-        A batch with the labels of all ranks, stream after stream (inputs and windows are this rank's); the
-        rows of each stream on each rank; and the largest request to stop.
+        A batch with the labels of all ranks, stream after stream (inputs, windows and datasets are this
+        rank's); the rows of each stream on each rank; and the largest request to stop.
     """
     mine = (batch.sizes, batch.counts, dict(batch.targets), dict(batch.masks), batch.ids, batch.skipped, stop)
     everyone: list[Any] = [None] * dist.get_world_size()
@@ -68,6 +68,7 @@ def gather_batch(batch: Batch, stop: int, group: Any = None) -> tuple[Batch, lis
         ids=tuple(ids),
         noise=batch.noise,
         skipped=sum(one[5] for one in everyone),
+        datasets=batch.datasets,
     )
     return whole, sizes, max(one[6] for one in everyone)
 

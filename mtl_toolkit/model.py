@@ -4,94 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-import attrs
 import torch
 from torch import Tensor, nn
 
 from .batch import Features, HeadOutput
+from .batch_norm import RowGroups, group_batch_norms
 from .config import Model, Windows, plain
 from .errors import ConfigError
 from .plugin import Head, Temporal
-
-
-@attrs.frozen
-class Preprocessing:
-    """What is done to a picture before the network sees it; part of every checkpoint.
-
-    Attributes:
-        image_size: side in pixels of the square that the network sees.
-        read_size: side of the picture that it is cut from, around the centre.
-        channels: colour order.
-        resize: filter used to bring pictures to `read_size`.
-        mean: per channel, of pictures scaled to [0, 1].
-        std: likewise.
-    """
-
-    image_size: int
-    read_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    channels: str = "RGB"
-    resize: str = "bilinear, antialiased"
-
-
-class CentreCrop(nn.Module):
-    """Cut the centre out of pictures larger than `size`; other inputs pass as they are.
-
-    Training cuts its squares before the network, at random. Both see faces at one scale (Touvron et al.,
-    "Fixing the train-test resolution discrepancy", NeurIPS 2019).
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """[rows, channels, height, width] to [rows, channels, size, size]."""
-        if inputs.ndim != 4 or min(inputs.shape[2:]) < self.size:
-            return inputs
-        top, left = ((side - self.size) // 2 for side in inputs.shape[2:])
-        return inputs[:, :, top : top + self.size, left : left + self.size]
-
-
-class Normalise(nn.Module):
-    """Scale uint8 pictures to [0, 1], or take floats in [0, 1], and normalise their channels.
-
-    Floats that are no pictures (not [rows, channels, height, width]) pass as they are.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """[rows, channels, height, width] to the same, normalised."""
-        if inputs.dtype != torch.uint8:
-            return (inputs - self.mean) / self.std if inputs.ndim == 4 else inputs
-        scale, shift = 1 / (255 * self.std), self.mean / self.std
-        # In place, on the copy: torch's addcmul takes several times as long over a broadcast scale.
-        if not inputs.is_contiguous(memory_format=torch.channels_last):
-            return inputs.to(self.mean.dtype).mul_(scale).sub_(shift)
-        # The colours of a pixel lie together; whole lines at a time take less than half as long.
-        rows, channels, height, width = inputs.shape
-        lines = inputs.permute(0, 2, 3, 1).to(self.mean.dtype).contiguous()
-        scale, shift = (one.reshape(-1).repeat(width) for one in (scale, shift))
-        lines.view(rows, height, width * channels).mul_(scale).sub_(shift)
-        return lines.permute(0, 3, 1, 2)
-
-
-def dtype_problem(inputs: Tensor) -> str | None:
-    """What is wrong with the type of pictures, or None: integers other than uint8 have no known scale."""
-    if inputs.ndim != 4 or inputs.dtype == torch.uint8 or inputs.is_floating_point():
-        return None
-    found = str(inputs.dtype).removeprefix("torch.")
-    return f"pictures must be uint8, or floats in [0, 1] (got {found})"
+from .preprocessing import CentreCrop, Normalise, Preprocessing
 
 
 class FeatureTrunk(nn.Module):
@@ -121,6 +44,8 @@ class MultiTaskModel(nn.Module):
         heads: modules from features to `HeadOutput`, by task.
         preprocess: run on the inputs first.
         temporal: networks over the frames of a window, by task; what `Temporal.build` returns.
+        batch_statistics: over which rows batch norm in trunk and heads takes its statistics in training;
+            `in_groups` tells it the groups of a batch.
     """
 
     def __init__(
@@ -129,6 +54,7 @@ class MultiTaskModel(nn.Module):
         heads: Mapping[str, nn.Module],
         preprocess: nn.Module | None = None,
         temporal: Mapping[str, nn.Module] | None = None,
+        batch_statistics: Literal["joint", "stream", "dataset"] = "joint",
     ) -> None:
         super().__init__()
         self.preprocess = preprocess or nn.Identity()
@@ -137,6 +63,9 @@ class MultiTaskModel(nn.Module):
         # The suffix keeps a task called `values` or `type` apart from ModuleDict's own attributes.
         self.heads = nn.ModuleDict({f"{task}_head": head for task, head in heads.items()})
         self.temporal = nn.ModuleDict({f"{task}_frames": one for task, one in (temporal or {}).items()})
+        self.row_groups: RowGroups | None = None
+        if batch_statistics != "joint":
+            self.row_groups = group_batch_norms([trunk, self.heads], batch_statistics)
 
     def forward(
         self, inputs: Tensor, tasks: Sequence[str] | None = None, windows: Sequence[int] | None = None
@@ -213,12 +142,6 @@ class Frames:
         return result.reshape(self.windows * self.longest, -1)[self.place]
 
 
-def seen_by(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The part of the inputs that a network sees, before it normalises them."""
-    cut = next((module for module in model.modules() if isinstance(module, CentreCrop)), None)
-    return inputs if cut is None else cut(inputs)
-
-
 def preprocessing_of(model: Model) -> Preprocessing:
     """The preprocessing that a model's table asks for; raises ConfigError for unfit statistics."""
     mean, std = model.backbone.statistics()
@@ -260,13 +183,13 @@ def build_model(
     else:
         trunk = FeatureTrunk(columns)
     sizes: Mapping[str, int] = trunk.num_features  # type: ignore[assignment] # a trunk's own attribute
+    over = model.batch_statistics
     if temporal is None:
-        return MultiTaskModel(
-            trunk, {task: head.build(sizes[task]) for task, head in heads.items()}, preprocess
-        )
+        layers = {task: head.build(sizes[task]) for task, head in heads.items()}
+        return MultiTaskModel(trunk, layers, preprocess, batch_statistics=over)
     over_time = {task: temporal.build(sizes[task]) for task in heads}
     last = {task: head.build_last(int(over_time[task].num_features)) for task, head in heads.items()}  # type: ignore[arg-type]
-    return MultiTaskModel(trunk, last, preprocess, over_time)
+    return MultiTaskModel(trunk, last, preprocess, over_time, over)
 
 
 def parameter_groups(

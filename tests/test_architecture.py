@@ -36,6 +36,8 @@ READING_ORDER = (
     "entrypoints",
     "registry",
     "config",
+    "batch_norm",
+    "preprocessing",
     "data",
     "model",
     "ensemble",

@@ -12,7 +12,8 @@ from mtl_std.temporal import GRU, TCN, Transformer
 from torch import nn
 
 from mtl_toolkit import ConfigError, Features, HeadOutput, MultiTaskModel, Normalise, config_from, load_config
-from mtl_toolkit.model import CentreCrop, FeatureTrunk, Frames, build_model, parameter_groups
+from mtl_toolkit.model import FeatureTrunk, Frames, build_model, parameter_groups
+from mtl_toolkit.preprocessing import CentreCrop
 
 HEAD = Classification(classes=("a", "b"), hidden=0)
 TEMPORALS = {

@@ -31,8 +31,8 @@ from mtl_toolkit import (
     run,
     with_own_targets,
 )
-from mtl_toolkit.model import CentreCrop, seen_by
 from mtl_toolkit.pipeline import DataSource, survey
+from mtl_toolkit.preprocessing import CentreCrop, seen_by
 from tests import thumbnails
 from tests.test_distributed import epochs, launch
 from tests.thumbnails import Thumbnail

@@ -21,7 +21,7 @@ from ..errors import DataError, RunError, UserError
 from ..plugin import Head
 from ..plugin.task import label_problem
 from ..samples import Samples
-from .samples import CachedSamples
+from .samples import CachedSamples, part_numbers
 from .streams import LiveStream, Plan
 from .subset import SubsetSamples
 
@@ -139,6 +139,7 @@ def collate(
         sizes=[len(rows) for rows in kept],
         windows=_windows(streams, owners),
         ids=names,
+        datasets=_datasets(streams, kept),
     )
     lots = None
     if noise is not None:
@@ -147,6 +148,16 @@ def collate(
     asked = sum(len(rows) for rows, _ in drawn)
     read = None if asked == len(batch) else _places([len(rows) for rows, _ in drawn], pieces)
     return attrs.evolve(batch, noise=lots, skipped=asked - len(batch), rows_read=read)
+
+
+def _datasets(streams: Sequence[LiveStream], rows: Sequence[np.ndarray]) -> list[int]:
+    """The number of each row's dataset; one that several streams read has the same in all of them."""
+    numbers: dict[str, int] = {}
+    found: list[int] = []
+    for stream, mine in zip(streams, rows, strict=True):
+        own = np.array([numbers.setdefault(name, len(numbers)) for name in stream.dataset_names], np.int64)
+        found += own[part_numbers(stream.samples, mine)].tolist()
+    return found
 
 
 def _places(asked: Sequence[int], pieces: Sequence[tuple[Tensor | None, np.ndarray]]) -> tuple[int, ...]:

@@ -27,6 +27,8 @@ class LiveStream:
         draw: from a random generator to one pass over the samples (indices).
         batch_size: items per step over all processes.
         windows: the windows that are drawn, if it is not single samples.
+        datasets: names of the datasets that the samples are of, one after the other; (): those that
+            `ConcatSamples` has, or the title. Streams that read one dataset name it alike.
     """
 
     title: str
@@ -35,11 +37,17 @@ class LiveStream:
     draw: Callable[[np.random.Generator], np.ndarray]
     batch_size: int
     windows: WindowTable | None = None
+    datasets: tuple[str, ...] = ()
 
     @property
     def items(self) -> int:
         """What there is to draw: samples, or windows of them."""
         return len(self.samples) if self.windows is None else len(self.windows)
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """Names of the datasets that the samples are of."""
+        return self.datasets or getattr(self.samples, "names", (self.title,))
 
     def rows(self, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The samples of some items, int64 [rows], and how many each has, int64 [items]."""

@@ -39,9 +39,9 @@ from ..data import (
     training_windows,
 )
 from ..errors import DataError, UnreadableSampleError, UserError
-from ..model import dtype_problem
 from ..plugin import DataFacts, Dataset, Head
 from ..plugin.task import label_problem, labelled_heads
+from ..preprocessing import dtype_problem
 from ..rundir import RunDirectory
 from ..samples import Samples
 from .folds import Folds, cut, trained_on
@@ -96,7 +96,9 @@ class DataSource:
         """A training stream, ready to be drawn."""
         samples, windows = self.items(stage, stream, validation=False)
         draw = self.order(stage, stream)
-        return LiveStream(stream.title, stream.task, samples, draw, stream.batch_size, windows)
+        return LiveStream(
+            stream.title, stream.task, samples, draw, stream.batch_size, windows, stream.datasets
+        )
 
     def order(self, stage: Stage, stream: Stream) -> Callable[[np.random.Generator], np.ndarray]:
         """From a random generator to one pass over a stream; a window counts as its middle frame."""

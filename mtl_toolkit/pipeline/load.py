@@ -18,8 +18,9 @@ from ..data import FeatureLayout
 from ..ensemble import Ensemble
 from ..errors import RunError, UserError
 from ..files import recover_folder
-from ..model import MultiTaskModel, Preprocessing, build_model, dtype_problem
+from ..model import MultiTaskModel, build_model
 from ..plugin import Head, Temporal
+from ..preprocessing import Preprocessing, dtype_problem
 from ..registry import Registry
 from ..seeding import seeded
 from .keep import NETWORK

@@ -13,8 +13,10 @@ from torch.optim import Optimizer
 
 from .. import distributed
 from ..batch import Batch, HeadOutput
-from ..model import MultiTaskModel, seen_by
+from ..batch_norm import in_groups
+from ..model import MultiTaskModel
 from ..objective import Losses, Objective
+from ..preprocessing import seen_by
 from ..seeding import derive_seed
 from ..self_supervision import own_targets, with_targets
 from .average import WeightAverage
@@ -104,7 +106,8 @@ class OptimizerStep:
             inputs = one.mixing.inputs(inputs)
         if self.teacher is not None and one.goal is None:
             one.goal = _gathered(self.teacher(inputs, one.batch.windows), one.sizes)
-        with self.accelerator.autocast():
+        mine = one.sizes[self.accelerator.process_index] if one.sizes else one.batch.sizes
+        with self.accelerator.autocast(), in_groups(self.model, one.batch, mine):
             outputs = self.model(inputs, windows=one.batch.windows)
         outputs = _gathered(outputs, one.sizes)
         losses = self._losses(one, outputs, self._own_targets(inputs, one.sizes))

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..data import StreamLoader
 from ..metrics import FeedMetrics
-from ..model import seen_by
+from ..preprocessing import seen_by
 from ..self_supervision import with_own_targets
 
 

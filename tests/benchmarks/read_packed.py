@@ -39,7 +39,7 @@ from torchvision import transforms
 from mtl_toolkit import DataFacts
 from mtl_toolkit.config import Augmentation
 from mtl_toolkit.data import augment
-from mtl_toolkit.model import Normalise
+from mtl_toolkit.preprocessing import Normalise
 
 ORIGINAL, STORED, SIZE, BATCH = 256, 134, 112, 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -37,7 +37,7 @@ from mtl_toolkit import (
 )
 from mtl_toolkit.config import Augmentation
 from mtl_toolkit.data import augment
-from mtl_toolkit.model import Normalise
+from mtl_toolkit.preprocessing import Normalise
 
 ROWS = {"expr": 64, "va": 32}
 STORED, SIZE = 77, 64
