@@ -1,4 +1,4 @@
-"""examples/lsd-release.toml on a small tree, up to the submission."""
+"""examples/lsd-release.toml and mtl-challenge-s-aff-wild2.toml on small trees, up to accepted submissions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.challenge_trees import LSD_FOLDERS, REAL, SYNTHETIC, write_lsd
+from mtl_toolkit import load_stage
+from tests.challenge_trees import LSD_FOLDERS, MTL_HEADER, REAL, SYNTHETIC, write_lsd, write_s_aff_wild2
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-LSD = EXAMPLES / "lsd-release.toml"
+LSD, MTL = EXAMPLES / "lsd-release.toml", EXAMPLES / "mtl-challenge-s-aff-wild2.toml"
 
 SMALL = ("trainer.device=cpu", "trainer.threads=1", "model.image_size=32", "model.backbone.name=resnet10t")
 WIDTH = "model.backbone.options={ channels = [8, 8, 16, 16], stem_width = 8 }"
@@ -69,3 +70,54 @@ class TestLsd:
         names = sorted(path.name for path in (root / "test_set").iterdir())
         assert [row.rpartition(",")[0] for row in rows] == names
         assert all(0 <= int(row.rpartition(",")[2]) < 6 for row in rows)
+
+
+class TestMultiTask:
+    @pytest.fixture(autouse=True)
+    def root(self, tmp_path, monkeypatch):
+        write_s_aff_wild2(tmp_path / "s-aff-wild2")
+        monkeypatch.setenv("S_AFF_WILD2", str(tmp_path / "s-aff-wild2"))
+        return tmp_path / "s-aff-wild2"
+
+    def test_check_shows_three_tasks_of_the_same_frames(self, mtl, root):
+        code, text, errors = mtl("check", str(MTL))
+        assert (code, errors) == (0, "")
+        lines = [" ".join(line.split()) for line in text.splitlines()]
+        # Of the eight frames of each of four videos one lacks each kind of label.
+        assert any(line.startswith("validate validation mtl 32 expr 28 = 88%") for line in lines)
+        assert any(line.startswith("va 28 = 88%") for line in lines)
+        assert any(line.startswith("aus 24 = 75% (+4 in part)") for line in lines)
+
+    def test_tuned_thresholds_are_in_the_file_of_the_challenge(self, mtl, root, tmp_path):
+        """From the annotations to P."""
+        run, stages = ran(
+            mtl,
+            MTL,
+            tmp_path,
+            "stages.network.epochs=1",
+            "stages.network.streams.train.batch_size=32",
+        )
+        wanted = {"expr/macro_f1", "va/score", "aus/mean_f1"}
+        for name in ("network", "tuned"):
+            assert {f"validation/{metric}" for metric in wanted} <= set(stages[name]["metrics"])
+        terms = json.loads((run / "network" / "log.jsonl").read_text().splitlines()[0])["losses"]
+        assert terms["mtl/distribution-matching"] > 0
+        tuned = load_stage(run / "tuned")
+        assert len(set(tuned.heads["aus"].thresholds)) > 1
+
+        faces = root / "cropped_aligned"
+        frames = sorted(path.relative_to(faces) for path in faces.glob("1[7-9]*/*"))
+        listing, output = tmp_path / "list.txt", tmp_path / "mtl.txt"
+        listing.write_text("".join(f"{frame}\n" for frame in frames))
+        wanted_by = ("--format", "mtl", "--list", str(listing))
+        code, _, errors = mtl("predict", f"{run}/tuned", str(faces), "-o", str(output), *wanted_by)
+        assert (code, errors) == (0, "")
+        header, *rows = output.read_text().splitlines()
+        assert header == MTL_HEADER
+        assert [row.partition(",")[0] for row in rows] == [str(frame) for frame in frames]
+        assert {len(row.split(",")) for row in rows} == {16}
+        code, _, errors = mtl("submission", "check", str(output), *wanted_by)
+        assert (code, errors) == (0, "")
+        code, text, errors = mtl("evaluate", f"{run}/tuned", "--format", "mtl", "--draws", "20")
+        assert code == 0, errors
+        assert "P" in text

@@ -52,7 +52,12 @@ CHECKS = [
     *check_loss(Affinity(), Expression(soft=True), extras=DAN),
     *check_loss(Partition(), Expression(), extras=DAN),
     *check_loss(Partition(), ActionUnits(), extras=DAN),
-    *check_recipe(DistributionMatching()),
+    *check_loss(DistributionMatching(), {"expr": Expression(), "aus": ActionUnits()}),
+    *check_loss(
+        DistributionMatching(target="action-units", detach=True),
+        {"expr": Expression(classes=("happiness", "other", "fear")), "aus": ActionUnits()},
+        without_gradient=["aus"],
+    ),
     *check_metric(ExpressionScore(), Expression()),
     *check_metric(ValenceArousalScore(), ValenceArousal()),
     *check_metric(ActionUnitScore(), ActionUnits()),
