@@ -48,12 +48,20 @@ def features_of(config: Config, stage: Stage | EnsembleStage) -> str | None:
     """The features that a stage reads; of an ensemble, those of its members that are stages here."""
     if isinstance(stage, Stage):
         return stage.features
+    return next((one.features for one in trained_members(config, stage) if one.features), None)
+
+
+def trained_members(config: Config, stage: EnsembleStage) -> list[Stage]:
+    """The members that are stages here, and those of ensembles among them."""
     stages = {one.name: one for one in expand(config).stages}
+    found: list[Stage] = []
     for name in names_of(config, stage):
         member = stages.get(name)
-        if isinstance(member, Stage | EnsembleStage) and (found := features_of(config, member)):
-            return found
-    return None
+        if isinstance(member, EnsembleStage):
+            found += trained_members(config, member)
+        elif isinstance(member, Stage):
+            found.append(member)
+    return found
 
 
 def common_description(members: Descriptions) -> dict[str, Any]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from ..config import Config, EnsembleStage, Validation, own_tasks
+from ..config import Config, EnsembleStage, Repeat, Validation, own_tasks
 from ..data import find_overlap, summarise
 from ..errors import DataError, UserError
 from ..evaluation.selection import SelectionScore
 from ..plugin import Head
 from ..samples import Samples
 from .data import DataSource, Reader, check_picture
-from .members import reading_of
+from .members import reading_of, trained_members
 from .misfits import description, has_features
 
 
@@ -42,7 +42,8 @@ def unfit_ensemble(source: DataSource, stage: EnsembleStage) -> list[str]:
             opened[key].append((feed.title, samples))
     overlaps = find_overlap(opened["fit_on"], opened["validation"])
     rule = "fit_on must share nothing with validation, as what is fitted fits it"
-    return [*problems, *(f"{where}: {rule}: {overlap}" for overlap in overlaps)]
+    problems += [f"{where}: {rule}: {overlap}" for overlap in overlaps]
+    return [*problems, *(f"{where}: {line}" for line in _seen(source, stage, opened["validation"]))]
 
 
 def _opened(source: DataSource, reader: Reader, feed: Validation) -> Samples:
@@ -52,6 +53,26 @@ def _opened(source: DataSource, reader: Reader, feed: Validation) -> Samples:
     elif has_features(reader.features):  # those of a stage here may be still to come
         source.features(reader, feed, validation=True)
     return samples
+
+
+def _seen(
+    source: DataSource, stage: EnsembleStage, validation: Sequence[tuple[str, Samples]]
+) -> Iterator[str]:
+    """What is validated that a member was trained on, whether or not it was validated on something else."""
+    members = [one for one in trained_members(source.config, stage) if not one.allow_overlap]
+    names = dict.fromkeys(name for one in members for stream in one.streams for name in stream.datasets)
+    try:
+        train = [(name, source.dataset(name, validation=False)) for name in names]
+    except DataError:
+        return  # told of the member
+    for overlap in find_overlap(train, validation):
+        permit = "allow_overlap = true in its stage permits it"
+        yield f"a member is trained on what is validated: {overlap}; {permit}"
+    held_out = {one.origin: one for one in members if isinstance(one, Repeat) and one.fold is not None}
+    reported = {name for feed in stage.validation for name in feed.datasets}
+    for origin, one in held_out.items():
+        for name in sorted(reported & {name for stream in one.streams for name in stream.datasets}):
+            yield f"validation: dataset {name!r} is cut into the folds of {origin!r}, which train on it"
 
 
 def _unlabelled(source: DataSource, feed: Validation, samples: Samples) -> Iterator[str]:
