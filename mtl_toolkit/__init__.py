@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         TrainPlan,
         collate,
     )
+    from .ensemble import Ensemble
     from .errors import (
         ConfigError,
         DataError,
@@ -84,6 +85,7 @@ __all__ = [
     "DataFacts",
     "Dataset",
     "Detector",
+    "Ensemble",
     "EpochFinished",
     "Evaluation",
     "Features",
@@ -172,6 +174,7 @@ _MODULES = {
         "TrainPlan",
         "collate",
     ),
+    "ensemble": ("Ensemble",),
     "errors": (
         "ConfigError",
         "DataError",

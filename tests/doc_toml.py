@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from mtl_toolkit import Config, ConfigError, config_from
-from mtl_toolkit.config import OWN_AVERAGE, ExtractStage, Stage
+from mtl_toolkit.config import OWN_AVERAGE, EnsembleStage, ExtractStage, Stage
 from mtl_toolkit.fields import fields_of
 
 # What a part of a configuration may refer to without defining it.
@@ -61,7 +61,7 @@ def completed(tables: Mapping[str, Any], base: Path) -> dict[str, Any]:
         ValueError: if the block is no part of a configuration.
     """
     if not set(tables) & {*fields_of(Config), "defaults"}:
-        if not set(tables) & {*fields_of(Stage), *fields_of(ExtractStage)}:
+        if not set(tables) & {*fields_of(Stage), *fields_of(ExtractStage), *fields_of(EnsembleStage)}:
             raise ValueError(f"neither a configuration nor keys of a stage: {', '.join(tables)}")
         tables = {"stages": [{"name": "stage", **tables}]}
     whole = {"name": "part", "model": {"backbone": {"type": "timm", "name": "resnet10t"}}, **tables}
@@ -89,7 +89,7 @@ def _add_task(tasks: dict[str, Any], name: str) -> None:
 
 
 def _add_streams(stage: dict[str, Any], defaults: Mapping[str, Any]) -> None:
-    if stage.get("kind") == "extract":
+    if stage.get("kind") in ("extract", "ensemble"):
         return
     if "streams" not in stage and "streams" not in defaults:
         stage["streams"] = [{"dataset": "some", "task": "expr"}]
@@ -101,7 +101,8 @@ def _earlier_stages(stage: Mapping[str, Any], there: Iterable[str], base: Path) 
     """Stages that a stage refers to and that are not there; what looks like a path becomes a folder."""
     teacher = stage.get("teacher") or ()
     teachers = [teacher] if isinstance(teacher, str) else list(dict(teacher).values())
-    for name in [*teachers, stage.get("start_from"), stage.get("network"), stage.get("features")]:
+    others = (stage.get("start_from"), stage.get("network"), stage.get("features"))
+    for name in [*teachers, *others, *stage.get("members", ())]:
         if not isinstance(name, str) or name in (*there, OWN_AVERAGE):
             continue
         if "/" in name:
@@ -128,6 +129,7 @@ def _feeds(whole: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for stage in [whole.get("defaults", {}), *whole["stages"]]:
         yield from stage.get("streams", ())
         yield from stage.get("validation", ())
+        yield from stage.get("fit_on", ())
 
 
 def _tasks_named(whole: Mapping[str, Any]) -> Iterator[str]:

@@ -15,8 +15,7 @@ from mtl_std.regression import Regression
 from torch import nn
 from torch.distributions import kl_divergence
 
-from mtl_toolkit import Batch, HeadOutput, MultiTaskModel
-from mtl_toolkit.ensemble import Ensemble
+from mtl_toolkit import Batch, Ensemble, HeadOutput, MultiTaskModel
 from mtl_toolkit.metrics import FeedMetrics
 from mtl_toolkit.seeding import seeded
 from mtl_toolkit.testing.examples import Examples
