@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..plugin import Head, Metric
+from .metric_states import parts_of
 from .scoring import LiveScore, TaskRows
 
 ROUNDS = 25  # members taken at most, so that weights are multiples of at least a 25th
@@ -61,6 +62,9 @@ class SelectionScore:
     def __init__(self, head: Head, metrics: Sequence[Metric], target: np.ndarray, mask: np.ndarray) -> None:
         self.weights: Mapping[str, float] = head.default_selection()
         self.live = [LiveScore(metric, head) for metric in selecting_metrics(head, metrics)]
+        for part in (part for one in self.live for part in parts_of(one.metric)):
+            # One process fits, on all rows; the others do not answer a metric that asks for theirs.
+            part.distributed_available_fn = _alone
         self.target, self.mask = target, mask
 
     def __call__(self, values: np.ndarray) -> float:
@@ -78,3 +82,7 @@ def selecting_metrics(head: Head, metrics: Sequence[Metric]) -> list[Metric]:
         if wanted <= {name for metric in some for name in metric.outputs(head)}:
             return [metric for metric in some if wanted & set(metric.outputs(head))]
     return []  # a head that chooses by what nothing reports is refused by the conformance checks
+
+
+def _alone() -> bool:
+    return False
