@@ -251,6 +251,14 @@ class TestOnePlugin:
         assert (fields["z"]["type"], fields["z"]["default"]) == ("complex", "1j")
         assert (fields["n"]["default"], fields["n"]["required"]) == (None, False)
 
+    def test_long_default_stands_below_the_table_as_a_file_would_give_it(self, mtl, kit, loss_source):
+        names = ", ".join(f'"unit {number}"' for number in range(10))
+        kit.add("odd", {"odd": loss_source(f"n: 'tuple[str, ...]' = ({names})\nm: int = 3")})
+        text = mtl("loss/mine")
+        assert line_with(text, "see below").startswith("n ")
+        assert line_with(text, "whole number").split() == ["m", "whole", "number", "3"]
+        assert text.splitlines()[-1] == f"n = [{names}]"
+
     @pytest.mark.usefixtures("mixed")
     def test_with_lifecycle_hooks_says_which(self, mtl):
         about = json.loads(mtl("--json", "hooks/diary"))

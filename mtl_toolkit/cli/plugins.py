@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 HOOKS = "hooks"  # the kind under which an entry point with lifecycle hooks is listed, by its own name
+LONG = 60  # characters of a default that a column has room for
 Row = dict[str, Any]
 
 
@@ -202,10 +203,15 @@ def _print_description(about: Row) -> None:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for title in ("field", "type", "default", "rule", "meaning"):
             table.add_column(title, overflow="fold")
+        long = [field for field in fields if len(field["default"] or "") > LONG]
         for field in fields:
-            default = "required" if field["required"] else field["default"] or "-"
+            default = "see below" if field in long else field["default"] or "-"
+            default = "required" if field["required"] else default
             table.add_row(field["name"], field["type"], default, field["rule"], field["doc"])
         console.print(table)
+        for field in long:
+            # Not in the table: it would take the room of the other columns.
+            console.print(f"\n{field['name']} = {field['default']}", soft_wrap=True)
 
 
 def _console() -> Console:

@@ -51,6 +51,7 @@ CHECKS = [
     *check_loss(Affinity(), Expression(), extras=DAN),
     *check_loss(Affinity(), Expression(soft=True), extras=DAN),
     *check_loss(Partition(), Expression(), extras=DAN),
+    *check_loss(Partition(mean_of="logarithms"), Expression(), extras=DAN),
     *check_loss(Partition(), ActionUnits(), extras=DAN),
     *check_loss(DistributionMatching(), {"expr": Expression(), "aus": ActionUnits()}),
     *check_loss(

@@ -211,30 +211,55 @@ def test_affinity_to_votes_is_the_mean_over_the_votes():
     assert torch.allclose(found, (0.25 * one + 0.75 * two + three) / 2)
 
 
-def test_partition_is_the_formula_feature_by_feature():
+def variances_by_hand(heads: Tensor) -> list[float]:
+    """Of each row and feature, from heads [rows, heads, features]."""
+    found = []
+    for values in heads.transpose(1, 2).reshape(-1, heads.shape[1]).tolist():
+        mean = sum(values) / len(values)
+        found.append(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return found
+
+
+@pytest.mark.parametrize("mean_of", ["variances", "logarithms"])
+def test_partition_is_the_formula(mean_of):
+    """As published, one logarithm of the mean variance; or the mean of logarithms, feature by feature."""
     given = output(rows=3)
     mask = torch.tensor([True, False, True])
-    found = Partition().build(Expression())(given, torch.zeros(3, dtype=torch.int64), mask)
-    terms = []
-    for row in (0, 2):
-        for place in range(5):
-            values = given.extras["heads"][row, :, place].tolist()
-            mean = sum(values) / HEADS
-            variance = sum((value - mean) ** 2 for value in values) / (HEADS - 1)
-            terms.append(math.log(1 + HEADS / variance))
-    assert found.item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+    found = Partition(mean_of=mean_of).build(Expression())(given, torch.zeros(3, dtype=torch.int64), mask)
+    variances = variances_by_hand(given.extras["heads"][mask])
+    assert len(variances) == 10
+    if mean_of == "variances":
+        wanted = math.log(1 + HEADS / (sum(variances) / 10))
+    else:
+        wanted = sum(math.log(1 + HEADS / variance) for variance in variances) / 10
+    assert found.item() == pytest.approx(wanted, rel=1e-4)
 
 
-def test_heads_that_are_all_alike_give_a_finite_partition_loss_and_gradient():
+def test_partition_is_by_default_as_in_the_published_code():
+    assert Partition().mean_of == "variances"
+
+
+@pytest.mark.parametrize("mean_of", ["variances", "logarithms"])
+def test_without_a_labelled_row_the_partition_loss_is_zero(mean_of):
+    heads = torch.full((2, HEADS, 5), torch.nan, requires_grad=True)
+    given = output(rows=2)._replace(extras={"heads": heads})
+    loss = Partition(mean_of=mean_of).build(Expression())(given, None, torch.tensor([False, False]))
+    loss.backward()
+    assert loss == 0
+    assert not heads.grad.any()
+
+
+@pytest.mark.parametrize("mean_of", ["variances", "logarithms"])
+def test_heads_that_are_all_alike_give_a_finite_partition_loss_and_gradient(mean_of):
     heads = torch.zeros(2, HEADS, 5, requires_grad=True)
     given = output(rows=2)._replace(extras={"heads": heads})
-    loss = Partition().build(Expression())(given, None, torch.tensor([True, True]))
+    loss = Partition(mean_of=mean_of).build(Expression())(given, None, torch.tensor([True, True]))
     loss.backward()
     assert loss.isfinite()
     assert heads.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("loss", [Affinity(), Partition()])
+@pytest.mark.parametrize("loss", [Affinity(), Partition(), Partition(mean_of="logarithms")])
 def test_nan_in_rows_without_a_label_reaches_neither_value_nor_gradient(loss):
     given, target = output(), torch.tensor([0, 3, 3, 1, 6, 2])
     mask = torch.tensor([True, True, False, True, True, False])
