@@ -25,6 +25,7 @@ from mtl_toolkit.pipeline.device import make_accelerator
 from mtl_toolkit.pipeline.extract import Extraction, extract_stage
 from mtl_toolkit.pipeline.job import StageJob
 from mtl_toolkit.rundir import StageDirectory
+from tests.stopping import stop_after
 
 # A dataset of noise: frames of videos in any order, with gaps, missing labels, and some that cannot be read.
 CLIPS = '''
@@ -260,18 +261,6 @@ def clips(config, name, size=20):
     """A dataset of a configuration, with its pictures at a size."""
     recipe = load(config).config.datasets[name]
     return sys.modules["scratch_clips"].ClipSamples(recipe, size)
-
-
-def stop_after(batches):
-    """A request to stop (signal 2) that comes when asked for the n-th time, and only then."""
-    asked = 0
-
-    def stop():
-        nonlocal asked
-        asked += 1
-        return 2 if asked == batches else 0
-
-    return stop
 
 
 def written(features):

@@ -18,6 +18,7 @@ from mtl_toolkit.pipeline.entries import deviation, mean, repeated_entry
 from mtl_toolkit.pipeline.folds import trained_on
 from mtl_toolkit.pipeline.trackers import settings_of
 from mtl_toolkit.rundir import RunDirectory
+from tests.stopping import stop_after
 
 JOB = """
 name = "job"
@@ -469,18 +470,6 @@ class TestRun:
         _, directory, _ = finished
         digests = {RunDirectory(directory).stage(name).record()["folds"] for name in self.NAMES}
         assert len(digests) == 1
-
-
-def stop_after(steps):
-    """A request to stop that comes when asked for the `steps`-th time, and only then."""
-    asked = 0
-
-    def stop():
-        nonlocal asked
-        asked += 1
-        return 2 if asked == steps else 0
-
-    return stop
 
 
 def test_a_run_stopped_in_its_second_repeat_goes_on_as_if_it_had_not_been(loaded, tmp_path):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from mtl_toolkit import Interrupted, load_config, run
+from tests.stopping import stop_after
 
 TIMES = {"seconds", "samples_per_second", "peak_memory_bytes"}
 
@@ -26,18 +27,6 @@ def results(directory):
 
 def without_times(record):
     return {key: value for key, value in record.items() if key not in TIMES}
-
-
-def stop_after(steps):
-    """A request to stop (signal 2) that comes when asked for the `steps`-th time, and only then."""
-    asked = 0
-
-    def stop():
-        nonlocal asked
-        asked += 1
-        return 2 if asked == steps else 0
-
-    return stop
 
 
 def slow(*values):

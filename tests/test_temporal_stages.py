@@ -35,6 +35,7 @@ from mtl_toolkit.pipeline.job import StageJob
 from mtl_toolkit.pipeline.keep import keep_network
 from mtl_toolkit.pipeline.stage import initial_model, stage_layout, training_loader
 from mtl_toolkit.rundir import RunDirectory
+from tests.stopping import stop_after
 
 JOB = """
 name = "job"
@@ -608,18 +609,6 @@ def results(directory):
 
 def without_times(record):
     return {key: value for key, value in record.items() if key not in TIMES}
-
-
-def stop_after(times):
-    """A request to stop (signal 2) that comes when asked for the `times`-th time, and only then."""
-    asked = 0
-
-    def stop():
-        nonlocal asked
-        asked += 1
-        return 2 if asked == times else 0
-
-    return stop
 
 
 def slow(*values):

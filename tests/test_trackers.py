@@ -24,6 +24,7 @@ from mtl_toolkit import (
 )
 from mtl_toolkit.config import Tracker
 from mtl_toolkit.pipeline.trackers import StageTracker, make_tracker, settings_of, tracker_problems
+from tests.stopping import stop_after
 
 ONE_STAGE = ("stages=[{ name = 'teacher', sharing = false }]", "defaults.epochs=2")
 
@@ -108,11 +109,6 @@ def with_trackers(tiny, trackers, *overrides):
 
 def log_of(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def stop_after(steps):
-    asked = iter([0] * steps + [2])
-    return lambda: next(asked, 0)
 
 
 def float32(value):
@@ -292,7 +288,7 @@ def test_a_resumed_stage_goes_on_with_its_run_and_one_that_starts_over_does_not(
     made = fake(name, monkeypatch)
     loaded = with_trackers(tiny, f'["{name}"]', *ONE_STAGE)
     with pytest.raises(Interrupted):
-        run(loaded, tmp_path / "run", stop=stop_after(9))
+        run(loaded, tmp_path / "run", stop=stop_after(10))
     run(loaded, tmp_path / "run")
     first, again = made
     assert first.finished == again.finished == 1
