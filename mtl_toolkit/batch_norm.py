@@ -119,6 +119,11 @@ def in_groups(model: nn.Module, batch: Batch, sizes: Sequence[int]) -> AbstractC
     return groups.of(batch, sizes) if isinstance(groups, RowGroups) else contextlib.nullcontext()
 
 
+def has_grouped_norms(model: nn.Module) -> bool:
+    """Whether a model, in training mode, has a batch norm over groups that is not frozen."""
+    return any(isinstance(module, GroupedNorm) and module.training for module in model.modules())
+
+
 class GroupedNorm(nn.Module):
     """In training, normalises each group of rows by its own mean and variance.
 

@@ -113,7 +113,7 @@ def test_an_ensemble_has_no_weights_to_start_from(tmp_path):
         ({"weights": "{ two = 0.0 }"}, "weights: no member with task 'va' has one above 0"),
         (
             {"validation": '[{ dataset = "a", task = "au" }]'},
-            "a member is trained on what is validated: training stream 'a' and validation 'a' share 8 groups",
+            "validation 'a': a member is trained on 'a', with 8 groups (",
         ),
     ],
 )
@@ -132,8 +132,8 @@ def test_what_is_fitted_on_shares_no_person_with_what_is_validated(tmp_path):
     """Under another name, and with other samples: the persons of a seed are the same."""
     text = CONFIG.replace("samples = 30\nseed = 2", "samples = 28\nseed = 3")
     (problem,) = surveyed(tmp_path, text + ensemble())
-    assert problem.startswith("stages.e: fit_on must share nothing with validation")
-    assert "'tuning' and validation 'val' share" in problem
+    assert problem.startswith("stages.e: fit_on 'tuning' must share nothing with validation, as what is ")
+    assert "(got 'val' with 7 groups (" in problem
 
 
 def test_folds_of_a_member_are_not_validated_on(tmp_path):
@@ -141,8 +141,26 @@ def test_folds_of_a_member_are_not_validated_on(tmp_path):
         'validation = [{ dataset = "val", task = "all" }]', 'validation = [{ dataset = "a", task = "all" }]'
     )
     keys = {"validation": '[{ dataset = "a", task = "au" }]', "members": '["two"]'}
+    line = "dataset 'a' is cut into the folds of 'two', which train on it; allow_overlap = true permits it"
+    assert f"stages.e: validation: {line}" in surveyed(tmp_path, text + ensemble(**keys))
+    keys = {
+        "fit_on": '[{ dataset = "a", task = "au" }]',
+        "members": '["two"]',
+        "combine": None,
+        "tune": "true",
+    }
     problems = surveyed(tmp_path, text + ensemble(**keys))
-    assert "stages.e: validation: dataset 'a' is cut into the folds of 'two', which train on it" in problems
+    assert f"stages.e: fit_on: {line}" in problems
+    assert any(one.startswith("stages.e: fit_on 'a': a member is trained on 'a', with ") for one in problems)
+    assert surveyed(tmp_path, text + ensemble(**keys, allow_overlap="true")) == []
+
+
+def test_thresholds_are_not_tuned_on_what_a_member_was_trained_on_unless_that_is_permitted(tmp_path):
+    keys = {"fit_on": '[{ dataset = "a", task = "au" }]', "combine": None, "tune": "true"}
+    (problem,) = surveyed(tmp_path, CONFIG + ensemble(**keys))
+    assert problem.startswith("stages.e: fit_on 'a': a member is trained on 'a', with 8 groups (")
+    assert problem.endswith("; allow_overlap = true permits it")
+    assert surveyed(tmp_path, CONFIG + ensemble(**keys, allow_overlap="true")) == []
 
 
 def test_members_must_mean_and_read_the_same(tmp_path):

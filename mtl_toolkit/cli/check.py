@@ -1,4 +1,4 @@
-"""`mtl check`: all that `mtl run` does before training, short of building the network."""
+"""`mtl check`: all that `mtl run` does before training."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from .repeats import Repeat, expand, member_names, repeat_labels, repeat_names, 
 from .resolve import own_tasks, stage_model, stage_tasks
 from .schema import Config, Model, Plugins, Task, Tracker, TrainerOptions
 from .stages import (
+    NETWORK_KEYS,
     OWN_AVERAGE,
     AnyStage,
     Augmentation,
@@ -22,6 +23,7 @@ from .stages import (
 )
 
 __all__ = [
+    "NETWORK_KEYS",
     "OWN_AVERAGE",
     "AnyStage",
     "Augmentation",

@@ -16,7 +16,7 @@ from .problems import Found, Key, Problems
 from .references import TRAINED, reference_problems
 from .resolve import default_selection, full_metric_names, ground_truth_weight, matching
 from .schema import Config
-from .stages import OWN_AVERAGE, AnyStage, EnsembleStage, ExtractStage, Feed, Stage, Stream
+from .stages import NETWORK_KEYS, OWN_AVERAGE, AnyStage, EnsembleStage, ExtractStage, Feed, Stage, Stream
 
 COUPLES = "{!r} couples tasks: name it in the losses of a combined task"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
@@ -68,7 +68,7 @@ def _features(config: Config, stage: Stage, earlier: Sequence[AnyStage], base: P
         yield ("windows",), "are for a temporal network, but the stage names none"
     if stage.features is None:
         return
-    for key in ("architecture", "backbone"):
+    for key in NETWORK_KEYS:
         if getattr(stage, key) is not None:
             yield (key,), "has no effect, since the stage works on features"
     yield from reference_problems(("features",), stage.features, earlier, base, ("extract",))

@@ -23,7 +23,7 @@ from .problems import Found, Problems
 from .report import problem_lines
 from .resolve import resolve
 from .schema import Config
-from .stages import AnyStage, Stage
+from .stages import NETWORK_KEYS, AnyStage, Stage
 from .table import structure_table
 from .typewords import tables_by_kind
 
@@ -188,7 +188,23 @@ def _with_defaults(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Found]]
             else stage
             for stage, table in zip(stages, tables, strict=True)
         ]
+        _drop_networks(merged["stages"], stages)
     return merged, found
+
+
+def _drop_networks(merged: Sequence[Any], own: Sequence[Any]) -> None:
+    """Take inherited networks from stages on features, unless no other stage trains: then that is told."""
+    trainings = [
+        (stage, table)
+        for stage, table in zip(merged, own, strict=True)
+        if isinstance(stage, dict) and _table_of(stage) is Stage
+    ]
+    if all("features" in stage for stage, _ in trainings):
+        return
+    for stage, table in trainings:
+        for key in NETWORK_KEYS if "features" in stage else ():
+            if key not in table:
+                stage.pop(key, None)
 
 
 def _table_of(stage: Any) -> type:

@@ -11,6 +11,7 @@ import attrs
 from ..plugin import Architecture, Backbone, Balancer, Loss, Sampler, Temporal
 from ..validators import Rule, above, at_least, between, inside, not_empty, unique
 
+NETWORK_KEYS = ("architecture", "backbone")  # of a stage: they have no effect where it works on features
 OWN_AVERAGE = "ema"  # as a teacher: the average of the weights that the stage itself trains
 
 
@@ -294,6 +295,9 @@ class EnsembleStage:
         default=False, metadata=doc("fit what heads decide by, such as thresholds, on fit_on")
     )
     validation: tuple[Validation, ...] = attrs.field(default=(), metadata=doc("on what metrics are taken"))
+    allow_overlap: bool = attrs.field(
+        default=False, metadata=doc("combine although members are trained on what is fitted or validated")
+    )
 
     def combination(self, task: str) -> Combine:
         """How the outputs of a task are combined."""

@@ -54,12 +54,14 @@ class Overlap:
     count: int
     examples: tuple[str, ...]
 
-    def __str__(self) -> str:
+    @property
+    def shared(self) -> str:
+        """What they share: how many, and some of them."""
         shown = ", ".join(self.examples) + (", ..." if self.count > len(self.examples) else "")
-        return (
-            f"training stream {self.train!r} and validation {self.validation!r} share {self.count} "
-            f"{self.column}{'s' if self.count != 1 else ''} ({shown})"
-        )
+        return f"{self.count} {self.column}{'s' if self.count != 1 else ''} ({shown})"
+
+    def __str__(self) -> str:
+        return f"training stream {self.train!r} and validation {self.validation!r} share {self.shared}"
 
 
 def summarise(

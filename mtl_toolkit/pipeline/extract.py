@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..config import ExtractStage
 from ..data import (
-    FeatureLayout,
     LiveStream,
     SequentialPlan,
     StreamLoader,
@@ -28,7 +27,7 @@ from .data import feature_file
 from .job import StageJob
 from .keep import keep_network
 from .lifecycle import tell_finished, tell_started, telling_stops
-from .load import TrainedStage, feature_rows, find_checkpoint, load_stage, task_features
+from .load import TrainedStage, feature_layout, feature_rows, find_checkpoint, load_stage
 from .loading import loader_workers, pins_memory
 
 SAVE_EVERY = 10.0  # seconds between points to go on from
@@ -101,7 +100,9 @@ class Extraction:
         self.unfinished = self.path.with_name(f".{self.path.name}.part")
         rank = job.accelerator.process_index
         self.notes = self.path.with_name(f".{self.path.name}.{rank}.json")
-        self.layout = self._layout()
+        self.layout = feature_layout(
+            network.model, list(network.heads), stage.part, network.preprocessing.read_size
+        )
 
     def run(self, done: Extracted) -> None:
         """Write the file, unless it is there."""
@@ -228,18 +229,3 @@ class Extraction:
             pictures = pictures.contiguous(memory_format=torch.channels_last)
         with accelerator.autocast():
             return feature_rows(self.network.model, pictures, self.layout)
-
-    @torch.no_grad()
-    def _layout(self) -> FeatureLayout:
-        """Found on an empty picture: only the network knows how wide its features are."""
-        side = self.network.preprocessing.read_size
-        picture = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=self.job.accelerator.device)
-        features = task_features(self.network.model, picture, self.stage.part, list(self.network.heads))
-        parts: dict[str, int] = {}
-        tasks: dict[str, str] = {}
-        for task, values in features.items():
-            # Tasks that share a trunk share its features: they are kept once.
-            same = [other for other in tasks if features[other] is values]
-            tasks[task] = tasks[same[0]] if same else task
-            parts[tasks[task]] = int(values.shape[1])
-        return FeatureLayout(self.stage.part, parts, tasks)

@@ -37,6 +37,12 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.name in (MODEL, DESCRIPTION))
 
 
+def has_features(reference: str) -> bool:
+    """Whether it is the path of an extract stage's folder; the name of a stage here is not."""
+    path = Path(reference)
+    return path.is_absolute() and (path / NETWORK / DESCRIPTION).is_file()
+
+
 def same_network(folder: Path, other: Path) -> bool:
     """Whether two folders hold the same network."""
     digests, others = ([file_digest(file) for file in weight_files(one)] for one in (folder, other))

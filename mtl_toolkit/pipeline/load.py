@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 import torch
@@ -123,6 +123,33 @@ def task_features(
     if source == "trunk":
         return model.features(pictures, tasks)
     return {task: output.features for task, output in model(pictures, tasks).items()}
+
+
+@torch.no_grad()
+def feature_layout(
+    model: MultiTaskModel | Ensemble, tasks: Sequence[str], part: Literal["heads", "trunk"], side: int
+) -> FeatureLayout:
+    """What rows of a network's features are made of.
+
+    It is found on an empty picture: only the network, in eval mode, knows how wide its features are.
+
+    Args:
+        model: the network.
+        tasks: whose features are kept.
+        part: which, see `FeatureLayout.source`.
+        side: of pictures, in pixels.
+    """
+    device = next(model.parameters()).device
+    picture = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=device)
+    features = task_features(model, picture, part, tasks)
+    parts: dict[str, int] = {}
+    readers: dict[str, str] = {}
+    for task, values in features.items():
+        # Tasks that share a trunk share its features: they are kept once.
+        same = [other for other in readers if features[other] is values]
+        readers[task] = readers[same[0]] if same else task
+        parts[readers[task]] = int(values.shape[1])
+    return FeatureLayout(part, parts, readers)
 
 
 def feature_rows(model: MultiTaskModel | Ensemble, pictures: Tensor, layout: FeatureLayout) -> Tensor:

@@ -11,15 +11,23 @@ from ..config import AnyStage, Config, EnsembleStage, ExtractStage, Stage, expan
 from ..errors import RunError, UserError, suggestion
 from ..model import describe
 from .data import stage_heads
-from .keep import NETWORK
+from .keep import NETWORK, has_features
 from .load import find_checkpoint
 from .members import INPUTS, common_description, features_of, names_of, unfit_tasks, unlike_members
 from .network import placing_problems
-from .same_network import other_network
+from .starting_weights import other_network
+from .trial import TrialNetworks
 
 
-def misfit_networks(config: Config, stage: AnyStage) -> Iterator[str]:
-    """Teachers, starting weights and networks of features that do not fit a stage, one line each."""
+def misfit_networks(config: Config, stage: AnyStage, networks: TrialNetworks | None = None) -> Iterator[str]:
+    """Teachers, starting weights and networks of features that do not fit a stage, one line each.
+
+    Args:
+        config: the configuration.
+        stage: one of its stages.
+        networks: those of its stages, where some have been built already.
+    """
+    networks = networks or TrialNetworks(config)
     if isinstance(stage, ExtractStage):
         yield from _unfit_network(config, stage)
         return
@@ -38,9 +46,9 @@ def misfit_networks(config: Config, stage: AnyStage) -> Iterator[str]:
     if stage.features is not None:
         yield from _unfit_features(config, stage, tasks)
     for task, reference in stage.trained_teachers.items():
-        yield from _misfit("teacher", config, stage, reference, ours, [task] if task else tasks)
+        yield from _misfit("teacher", networks, stage, reference, ours, [task] if task else tasks)
     if stage.start_from is not None:
-        yield from _misfit("start_from", config, stage, stage.start_from, ours, tasks)
+        yield from _misfit("start_from", networks, stage, stage.start_from, ours, tasks)
 
 
 def description(config: Config, stage: Stage | EnsembleStage) -> dict[str, Any]:
@@ -55,12 +63,6 @@ def description(config: Config, stage: Stage | EnsembleStage) -> dict[str, Any]:
         found = describe(model, heads, temporal=stage.temporal, windows=stage.windows)
     inputs = "pictures" if stage.features is None else "features"
     return found | {"inputs": inputs} | ({} if theirs is None else {"preprocessing": theirs["preprocessing"]})
-
-
-def has_features(reference: str) -> bool:
-    """Whether it is the path of an extract stage's folder; the name of a stage here is not."""
-    path = Path(reference)
-    return path.is_absolute() and (path / NETWORK / DESCRIPTION).is_file()
 
 
 def _by_name(config: Config) -> dict[str, AnyStage]:
@@ -111,8 +113,14 @@ def _unfit_network(config: Config, stage: ExtractStage) -> Iterator[str]:
 
 
 def _misfit(
-    key: str, config: Config, stage: Stage, reference: str, ours: Mapping[str, Any], tasks: Sequence[str]
+    key: str,
+    networks: TrialNetworks,
+    stage: Stage,
+    reference: str,
+    ours: Mapping[str, Any],
+    tasks: Sequence[str],
 ) -> list[str]:
+    config = networks.config
     earlier = {name: one for name, one in _by_name(config).items() if isinstance(one, Stage | EnsembleStage)}
     try:
         theirs = described(config, reference)
@@ -128,7 +136,7 @@ def _misfit(
         if not lines:
             trained = earlier.get(reference)
             assert not isinstance(trained, EnsembleStage)  # such a name is refused with the tables
-            lines += other_network(who, config, stage, trained, theirs=theirs, ours=ours)
+            lines += other_network(who, networks, stage, trained, theirs=theirs, ours=ours)
     elif reference in earlier:
         lines += _other_features(config, who, earlier[reference], stage)
     return [f"stages.{stage.name}: {line}" for line in lines]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from ..config import Config, Stage, stage_model
+from ..config import NETWORK_KEYS, Config, Stage, stage_model
 from ..errors import ConfigError
 from .data import stage_heads
 
@@ -24,20 +24,26 @@ def network_problems(config: Config) -> Iterator[str]:
 
 @contextlib.contextmanager
 def placing_problems(stage: Stage) -> Iterator[None]:
-    """Say of what goes wrong with a stage's own backbone that it is the stage's, not the model's."""
+    """Say of what goes wrong with a stage's own backbone or architecture that it is the stage's."""
     try:
         yield
     except ConfigError as error:
-        if stage.backbone is None:
-            raise
-        place = f"stages.{stage.name}.backbone"
-        raise ConfigError(
-            *(placed(place, one) if one.startswith("model.backbone") else one for one in error.problems)
-        ) from error
+        raise ConfigError(*(_of_stage(stage, problem) for problem in error.problems)) from error
 
 
 def placed(place: str, problem: str) -> str:
     """A backbone's problem with its table in front: backbones take theirs for the model's, or name none."""
-    if problem.startswith(("model.backbone.", "model.backbone:")):
+    if _is_about("model.backbone", problem):
         return place + problem.removeprefix("model.backbone")
     return f"{place}: {problem}"
+
+
+def _of_stage(stage: Stage, problem: str) -> str:
+    for key in NETWORK_KEYS:
+        if getattr(stage, key) is not None and _is_about(f"model.{key}", problem):
+            return f"stages.{stage.name}.{key}" + problem.removeprefix(f"model.{key}")
+    return problem
+
+
+def _is_about(table: str, problem: str) -> bool:
+    return problem.startswith((f"{table}.", f"{table}:"))

@@ -1,4 +1,4 @@
-"""All that can be checked before training, short of building a network."""
+"""All that can be checked before training."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from ..samples import Samples
 from ..seeding import seeded
 from ..trainer import option_problems
 from .data import DataSource, check_picture, loss_names, stage_heads
+from .keep import has_features
 from .losses import misfit_couplings, misfit_losses, nothing_labelled, unfit_losses
-from .misfits import has_features, misfit_networks
+from .misfits import misfit_networks
 from .network import network_problems
 from .survey_ensemble import unfit_ensemble
 from .trackers import tracker_problems
+from .trial import TrialNetworks
 
 
 @attrs.frozen(eq=False)
@@ -93,14 +95,16 @@ def inspect_stage(source: DataSource, stage: Stage) -> StageData:
 
 
 def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[str]]:
-    """Do all that can be checked before training, short of building the network.
+    """Do all that can be checked before training; every network is built once, without weights.
 
     Returns:
         What the data of each stage, or of each of its repeats, amounts to, where it could be opened; and all
         problems, one line each. Of the repeats of a stage only the first tells its problems.
     """
     problems = [*option_lines(config), *network_problems(config), *misfit_parts(config)]
-    problems += [line for stage in config.stages for line in misfit_networks(config, stage)]
+    networks = TrialNetworks(config)
+    problems += [line for stage in config.stages for line in misfit_networks(config, stage, networks)]
+    problems += networks.problems()
     stages: list[StageData] = []
     for stage in config.trainings:
         try:

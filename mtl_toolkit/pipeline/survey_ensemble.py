@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,8 +14,10 @@ from ..evaluation.selection import SelectionScore
 from ..plugin import Head
 from ..samples import Samples
 from .data import DataSource, Reader, check_picture
+from .folds import trained_on
+from .keep import has_features
 from .members import reading_of, trained_members
-from .misfits import description, has_features
+from .misfits import description
 
 
 def unfit_ensemble(source: DataSource, stage: EnsembleStage) -> list[str]:
@@ -41,9 +43,13 @@ def unfit_ensemble(source: DataSource, stage: EnsembleStage) -> list[str]:
             problems += [f"{feed.title}: {problem}" for problem in samples.problems()]
             opened[key].append((feed.title, samples))
     overlaps = find_overlap(opened["fit_on"], opened["validation"])
-    rule = "fit_on must share nothing with validation, as what is fitted fits it"
-    problems += [f"{where}: {rule}: {overlap}" for overlap in overlaps]
-    return [*problems, *(f"{where}: {line}" for line in _seen(source, stage, opened["validation"]))]
+    rule = "must share nothing with validation, as what is fitted fits it"
+    problems += [
+        f"{where}: fit_on {one.train!r} {rule} (got {one.validation!r} with {one.shared})" for one in overlaps
+    ]
+    if not stage.allow_overlap:
+        problems += [f"{where}: {line}" for line in _seen(source, stage, opened)]
+    return problems
 
 
 def _opened(source: DataSource, reader: Reader, feed: Validation) -> Samples:
@@ -56,23 +62,30 @@ def _opened(source: DataSource, reader: Reader, feed: Validation) -> Samples:
 
 
 def _seen(
-    source: DataSource, stage: EnsembleStage, validation: Sequence[tuple[str, Samples]]
+    source: DataSource, stage: EnsembleStage, opened: Mapping[str, Sequence[tuple[str, Samples]]]
 ) -> Iterator[str]:
-    """What is validated that a member was trained on, whether or not it was validated on something else."""
+    """What is fitted or validated on that a member was trained on, whatever that was validated on.
+
+    On samples that it was trained on a member is better than on others, so weights and thresholds that are
+    fitted there do not hold elsewhere.
+    """
     members = [one for one in trained_members(source.config, stage) if not one.allow_overlap]
     names = dict.fromkeys(name for one in members for stream in one.streams for name in stream.datasets)
     try:
         train = [(name, source.dataset(name, validation=False)) for name in names]
     except DataError:
         return  # told of the member
-    for overlap in find_overlap(train, validation):
-        permit = "allow_overlap = true in its stage permits it"
-        yield f"a member is trained on what is validated: {overlap}; {permit}"
     held_out = {one.origin: one for one in members if isinstance(one, Repeat) and one.fold is not None}
-    reported = {name for feed in stage.validation for name in feed.datasets}
-    for origin, one in held_out.items():
-        for name in sorted(reported & {name for stream in one.streams for name in stream.datasets}):
-            yield f"validation: dataset {name!r} is cut into the folds of {origin!r}, which train on it"
+    permit = "allow_overlap = true permits it"
+    for key, feeds in (("fit_on", stage.fit_on), ("validation", stage.validation)):
+        for one in find_overlap(train, opened[key]):
+            trained = f"a member is trained on {one.train!r}, with {one.shared}"
+            yield f"{key} {one.validation!r}: {trained}; {permit}"
+        read = {name for feed in feeds for name in feed.datasets}
+        for origin, repeat in held_out.items():
+            for name in sorted(read & set(trained_on(repeat))):
+                folds = f"is cut into the folds of {origin!r}, which train on it"
+                yield f"{key}: dataset {name!r} {folds}; {permit}"
 
 
 def _unlabelled(source: DataSource, feed: Validation, samples: Samples) -> Iterator[str]:

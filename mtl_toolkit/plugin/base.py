@@ -1,7 +1,8 @@
 """The base of all recipes.
 
 A recipe is a frozen attrs class. Its typed fields are its TOML schema; `build` takes the facts known at run
-time and returns the live object. Recipes are cheap: `mtl check` and `mtl plugins` build no network.
+time and returns the live object. Recipes are cheap: `mtl plugins` builds nothing, and
+`mtl check` each network once, without weights.
 """
 
 from __future__ import annotations

@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import MODEL, first_misfit, stored_shapes
-from ..config import Config, Stage, stage_model
+from ..config import Stage
 from ..errors import UserError
-from ..model import build_model
-from ..seeding import seeded
-from .data import stage_heads
 from .load import find_checkpoint
+from .trial import TrialNetworks
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def other_network(
     who: str,
-    config: Config,
+    networks: TrialNetworks,
     stage: Stage,
     earlier: Stage | None,
     *,
@@ -33,7 +31,7 @@ def other_network(
 
     Args:
         who: what messages call it.
-        config: the configuration.
+        networks: of the configuration's stages.
         stage: the stage that starts.
         earlier: the stage here whose network it is; None: that of the path `stage.start_from`.
         theirs: what the network's checkpoint says of it, as `model.describe` has it.
@@ -42,8 +40,8 @@ def other_network(
     if stage.features is not None or _tables(theirs) == _tables(ours):
         return
     try:
-        wanted = _shapes(config, stage)
-        found = _shapes(config, earlier) if earlier else _stored(str(stage.start_from))
+        wanted = _shapes(networks, stage)
+        found = _shapes(networks, earlier) if earlier else _stored(str(stage.start_from))
     except UserError:
         return  # what cannot be built or read is told of for itself
     if ours["temporal"] and not theirs.get("temporal"):
@@ -58,11 +56,10 @@ def _tables(description: Mapping[str, Any]) -> tuple[Any, ...]:
     return (*parts, description.get("temporal"), {task: one["head"] for task, one in tasks.items()})
 
 
-def _shapes(config: Config, stage: Stage) -> Shapes:
-    model, heads = stage_model(config, stage), stage_heads(config, stage)
-    with seeded():
-        built = build_model(model, heads, weights=False, temporal=stage.temporal)
-    return {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()}
+def _shapes(networks: TrialNetworks, stage: Stage) -> Shapes:
+    built = networks.of(stage)
+    assert built is not None  # only that of a stage on features may not be known
+    return built.shapes
 
 
 def _stored(reference: str) -> Shapes:
