@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..data import Coverage, FeedSummary
     from ..pipeline import StageData
+
+
+PARTS, WIDTH = 4, 56  # of a line of labels: how many, and characters
 
 
 @click.command()
@@ -125,8 +128,20 @@ def _summary(summary: Mapping[str, Any]) -> str:
     text = ""
     for values in summary.values():
         parts = [f"{name} {_value(value)}" for name, value in values.items()]
-        text += "".join(f"\n  {', '.join(parts[start : start + 4])}" for start in range(0, len(parts), 4))
+        text += "".join(f"\n  {line}" for line in filled(parts))
     return text
+
+
+def filled(parts: Iterable[str]) -> Iterator[str]:
+    """Lines of up to four parts each, which fit beside the other columns of a table."""
+    line: list[str] = []
+    for part in parts:
+        if line and (len(line) == PARTS or len(", ".join([*line, part])) > WIDTH):
+            yield ", ".join(line)
+            line = []
+        line.append(part)
+    if line:
+        yield ", ".join(line)
 
 
 def _number(count: int, noun: str) -> str:

@@ -51,9 +51,10 @@ class DistributionMatching(CouplingLoss):
     2105.03790, 2021). With p(k) the probability of an expression and t(u|k) the table, a face shows unit u
     with probability q(u) = sum over k of p(k) t(u|k), while the units' own head says p(u). The loss is
     -q(u) log p(u) - (1 - q(u)) log(1 - p(u)), the mean over the head's units that the table has, and over all
-    rows. The paper writes -p(u) log q(u). With `target = "action-units"` the loss is that with the term of
-    units that are not there, without which no units at all would be best; units that have no labels of their
-    own then soon settle at 0 or 1, so it is not the default.
+    rows. That differs from the paper, which writes -p(u) log q(u), summed over the units. With
+    `target = "action-units"` the loss is the paper's with the term of units that are not there, without which
+    no units at all would be best; units that have no labels of their own then soon settle at 0 or 1, so it is
+    not the default.
 
     It needs no labels. A combined task names it in its `losses`; of its members one has the expressions and
     one the action units, matched with the table by name.

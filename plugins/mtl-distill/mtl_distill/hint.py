@@ -20,9 +20,10 @@ FEATURES = "features"
 class Hint(TeacherLoss):
     """Mean squared error between the student's features and the teacher's: the hint of FitNets.
 
-    Romero et al. (ICLR 2015). The features are those under a head's last layer, or an extra of the network
-    by name; the student's go through a linear layer that learns with it, so that the widths may differ. One
-    value for the task, the mean over the rows and the features. A row of which some units are labelled
+    Romero et al. (ICLR 2015), who match a middle layer, by half the squared distance, in a stage before the
+    others. Here the features are those under a head's last layer, or an extra of the network by name, beside
+    other losses. The student's go through a linear layer that learns with it, so that the widths may differ.
+    One value for the task, the mean over the rows and the features. A row of which some units are labelled
     counts among the labelled rows and among the others.
     """
 

@@ -21,8 +21,9 @@ def maps_of(tokens: Tensor, like: Tensor) -> Tensor:
 def positions(height: int, width: int, channels: int) -> Tensor:
     """Sines and cosines that tell places apart: [height * width, channels].
 
-    A quarter of the channels each has the sine and cosine of the row and of the column, at frequencies from 1
-    to 1/10000, as in Carion et al. (ECCV 2020); what is left of the channels is zero.
+    A quarter of the channels each has the sine and cosine of the row and of the column, numbered from 0, at
+    frequencies from 1 down towards 1/10000 (Vaswani et al., 2017; for both axes Carion et al., ECCV 2020, who
+    scale the numbers). What is left of the channels is zero.
     """
     count = channels // 4
     frequencies = torch.exp(-math.log(10000) * torch.arange(count) / max(count, 1))
