@@ -246,3 +246,7 @@ def test_units_without_a_label_learn_from_expressions():
     assert train(None) < 0.6
     assert train(DistributionMatching()) > 0.75
     assert train(DistributionMatching(detach=True)) > 0.75
+
+
+def test_units_without_a_label_learn_nothing_where_they_are_the_target_themselves():
+    assert train(DistributionMatching(target="action-units")) < 0.6
