@@ -13,12 +13,14 @@ from rich.table import Table
 from ..pipeline import duration
 from ..report_html import combines_metrics, epochs_text, title_of, value_text
 
+FILE_WIDTH = 10_000  # a file has none; a table takes no more than it needs
+
 
 def print_report(report: Mapping[str, Any], output: Path) -> None:
     """Print a row per stage on standard output."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=200)  # a file has no width; do not cut the columns
+        console = Console(width=FILE_WIDTH)
     console.print(report_table(report))
     console.print(f"run directory: {output}", highlight=False, soft_wrap=True)
 
@@ -38,7 +40,8 @@ def report_table(report: Mapping[str, Any]) -> Table:
     for heading in score:
         table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
     for name in names:
-        table.add_column(_heading(name, with_feed=bool(feeds)), justify="right", no_wrap=True)
+        # A mean may stand above its deviation: in a narrow terminal it would be cut.
+        table.add_column(_heading(name, with_feed=bool(feeds)), justify="right")
     for heading in ("best\nepoch", "time", "samples\nper s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for stage in stages:

@@ -88,7 +88,7 @@ def combine_stage(job: StageJob) -> Combined:
         seconds=time.perf_counter() - started,
     )
     if job.accelerator.is_main_process:
-        job.screen.combined(stage, done.metrics)
+        job.screen.combined(stage, done.metrics, select)
     tell_finished(job, metrics=done.metrics, record=attrs.asdict(done))
     return done
 

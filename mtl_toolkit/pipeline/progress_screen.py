@@ -149,9 +149,12 @@ class ProgressScreen(Screen):
         """A heading."""
         self._say(f"{stage.name}: ensemble of {', '.join(members)}", "bold")
 
-    def combined(self, stage: EnsembleStage, metrics: Mapping[str, float]) -> None:
-        """A line with the metrics."""
-        self._say("  " + "  ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+    def combined(
+        self, stage: EnsembleStage, metrics: Mapping[str, float], select: Mapping[str, float]
+    ) -> None:
+        """A line with the metrics that count."""
+        chosen = {name: value for name, value in metrics.items() if name in select or not select}
+        self._say("  " + "  ".join(f"{name} {value:.3f}" for name, value in chosen.items()))
 
     def warn(self, message: str) -> None:
         """A line."""

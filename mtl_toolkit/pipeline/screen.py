@@ -46,8 +46,10 @@ class Screen:
     def combining(self, stage: EnsembleStage, members: Sequence[str]) -> None:
         """An ensemble of these networks begins."""
 
-    def combined(self, stage: EnsembleStage, metrics: Mapping[str, float]) -> None:
-        """An ensemble is done."""
+    def combined(
+        self, stage: EnsembleStage, metrics: Mapping[str, float], select: Mapping[str, float]
+    ) -> None:
+        """An ensemble is done; `select` are the weights of the metrics that count, by name."""
 
     def warn(self, message: str) -> None:
         """Something is wrong that does not stop the run."""
