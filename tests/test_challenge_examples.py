@@ -57,6 +57,7 @@ class TestLsd:
             tmp_path,
             "stages.two-branch.epochs=1",
             "stages.two-branch.seeds=2",
+            "stages.two-branch.optimizer.lr=0.01",  # two steps at 0.1 would not train but blow up
             "stages.two-branch.streams.synthetic.batch_size=24",
         )
         assert {"real/expr/macro_f1", "real/expr/accuracy"} <= set(stages["ensemble"]["metrics"])

@@ -451,7 +451,9 @@ def values_of(videos: Sequence[str], frames: Sequence[int]) -> Predictions:
 class Echo(nn.Module):
     """Gives back its inputs."""
 
-    def forward(self, inputs: Tensor, windows: Sequence[int] | None = None) -> dict[str, HeadOutput]:
+    def forward(
+        self, inputs: Tensor, tasks: Sequence[str] | None = None, windows: Sequence[int] | None = None
+    ) -> dict[str, HeadOutput]:
         return {"xy": HeadOutput(inputs, inputs[:, :0])}
 
 

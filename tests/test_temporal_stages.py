@@ -15,7 +15,7 @@ from mtl_affect.synthetic_videos import SyntheticVideos
 from safetensors.torch import load_file
 from torch import nn
 
-import mtl_toolkit.pipeline.load
+import mtl_toolkit.pipeline.keep
 import mtl_toolkit.pipeline.runner
 from mtl_toolkit import (
     ConfigError,
@@ -438,7 +438,7 @@ def test_where_there_are_no_hard_links_it_is_copied(finished, tmp_path, monkeypa
     def refuse(*_):
         raise OSError("no links here")
 
-    monkeypatch.setattr(mtl_toolkit.pipeline.load.os, "link", refuse)
+    monkeypatch.setattr(mtl_toolkit.pipeline.keep.os, "link", refuse)
     source = finished / "run/cnn/best"
     for _ in range(2):  # over what is there already
         keep_network(source, tmp_path)

@@ -41,6 +41,7 @@ def extracted_entry(job: StageJob, record: Mapping[str, Any], done: Extracted) -
         "kind": "extract",
         "best_epoch": 0,
         "score": None,
+        "select": {},
         "metrics": {},
         "epochs": 0,
         "seconds": round(done.seconds, 3),

@@ -201,7 +201,7 @@ def _load(folder: Path, registry: Registry, *, network: bool = True) -> TrainedS
         under = members[0].network
     else:
         load_weights(folder, model)
-        under = _load(folder / NETWORK, registry) if network and description.get("features") else None
+        under = load_stage(folder / NETWORK, registry) if network and description.get("features") else None
     return TrainedStage(model.eval(), heads, preprocessing, description, folder, windows, under)
 
 
