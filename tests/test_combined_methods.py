@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 import mtl_toolkit.pipeline.runner
 from mtl_toolkit import Interrupted, Screen, load_config, run
+from mtl_toolkit.pipeline import DataSource, survey
 
 JOB = """
 name = "all"
@@ -137,3 +139,44 @@ def test_a_climb_moves_batch_statistics_of_groups_once(tmp_path):
     )
     assert len(left) > 4
     same(left, right)
+
+
+ENSEMBLE = """
+[[stages]]
+name = "alone"
+kind = "ensemble"
+members = ["one"]
+validation = [{ dataset = "val", task = "both" }, { dataset = "val", task = "picture" }]
+"""
+
+
+def test_an_ensemble_is_judged_on_self_supervised_tasks_too(tmp_path):
+    short = ("defaults.epochs=1", "defaults.epoch_length=2")
+    one, alone = run(job(tmp_path, *short, text=JOB + ENSEMBLE), tmp_path / "run")["stages"]
+    assert "val/picture/psnr" in alone["metrics"]
+    assert alone["metrics"] == pytest.approx(one["metrics"])
+
+
+def test_nothing_is_fitted_to_self_supervised_tasks(tmp_path):
+    fitted = ENSEMBLE + 'tune = true\nfit_on = [{ dataset = "a", task = "picture" }]\nallow_overlap = true\n'
+    config = job(tmp_path, text=JOB + fitted).config
+    assert survey(config, DataSource(config))[1] == [
+        "stages.alone: fit_on 'a' has no label of task 'picture'"
+    ]
+
+
+def test_a_self_supervised_head_that_cannot_make_targets_of_features_is_told_before_training(tmp_path):
+    on_features = """
+    [[stages]]
+    name = "made"
+    kind = "extract"
+    network = "one"
+    datasets = ["a", "b", "val"]
+    [[stages]]
+    name = "late"
+    features = "made"
+    """
+    config = job(tmp_path, text=JOB + textwrap.dedent(on_features)).config
+    (line,) = survey(config, DataSource(config))[1]
+    assert line.startswith("stages.late: task 'picture': reconstruction: needs pictures of three channels ")
+    assert line.endswith("(got inputs of (2, 20))")

@@ -6,16 +6,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
+import torch
 
 from ..config import Config, ExtractStage, Feed, Repeat, Stage, Stream, own_tasks, repeats_of
 from ..data import FeedSummary, Overlap, epoch_steps, find_overlap, summarise
-from ..errors import DataError, UserError
+from ..errors import DataError, RunError, UserError
+from ..preprocessing import CentreCrop
 from ..samples import Samples
 from ..seeding import seeded
+from ..self_supervision import own_targets
 from ..trainer import option_problems
 from .data import DataSource, check_picture, loss_names, stage_heads
 from .keep import has_features
-from .losses import misfit_couplings, misfit_losses, nothing_labelled, unfit_losses
+from .losses import first_inputs, misfit_couplings, misfit_losses, nothing_labelled, unfit_losses
 from .misfits import misfit_networks
 from .network import network_problems
 from .survey_ensemble import unfit_ensemble
@@ -120,6 +123,7 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
     told: set[str] = set()
     for data in stages:
         problems += unfit_losses(source, data.stage, origin_of(data.stage))
+        problems += _unfit_targets(source, data.stage, networks)
         problems += data.missing
         origin = origin_of(data.stage)
         if data.overlaps and origin not in told and not data.stage.allow_overlap:
@@ -129,6 +133,26 @@ def survey(config: Config, source: DataSource) -> tuple[list[StageData], list[st
                 for overlap in data.overlaps
             ]
     return stages, list(dict.fromkeys(problems))
+
+
+def _unfit_targets(source: DataSource, stage: Stage, networks: TrialNetworks) -> Iterator[str]:
+    """Self-supervised heads that cannot make targets of what a stage reads."""
+    heads = {task: head for task, head in stage_heads(source.config, stage).items() if head.self_supervised}
+    layout = networks.layout(stage) if heads else None
+    if not heads or (stage.features is not None and layout is None):
+        return
+    try:
+        if layout is None:
+            inputs = CentreCrop(source.config.model.image_size)(first_inputs(source, stage))
+        else:
+            inputs = torch.zeros(2, layout.width)
+    except RunError:
+        return  # nothing can be read, which training tells
+    for task, head in heads.items():
+        try:
+            own_targets(inputs, {task: head})
+        except UserError as error:
+            yield from (f"stages.{origin_of(stage)}: task {task!r}: {line}" for line in error.problems)
 
 
 def origin_of(stage: Stage) -> str:

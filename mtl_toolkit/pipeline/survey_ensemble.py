@@ -39,7 +39,7 @@ def unfit_ensemble(source: DataSource, stage: EnsembleStage) -> list[str]:
             except DataError as error:
                 problems += error.problems
                 continue
-            problems += [f"{where}: {key} {one}" for one in _unlabelled(source, feed, samples)]
+            problems += [f"{where}: {key} {one}" for one in _unlabelled(source, key, feed, samples)]
             problems += [f"{feed.title}: {problem}" for problem in samples.problems()]
             opened[key].append((feed.title, samples))
     overlaps = find_overlap(opened["fit_on"], opened["validation"])
@@ -88,9 +88,12 @@ def _seen(
                 yield f"{key}: dataset {name!r} {folds}; {permit}"
 
 
-def _unlabelled(source: DataSource, feed: Validation, samples: Samples) -> Iterator[str]:
+def _unlabelled(source: DataSource, key: str, feed: Validation, samples: Samples) -> Iterator[str]:
+    """Tasks without a label; self-supervised heads need none to be judged, but nothing is fitted to them."""
     coverage = summarise(feed.title, feed.task, samples, source.heads).coverage
     for task in own_tasks(source.config, feed.task):
+        if key == "validation" and source.heads[task].self_supervised:
+            continue
         if task not in coverage or not (coverage[task].labelled or coverage[task].partly):
             yield f"{feed.title!r} has no label of task {task!r}"
 

@@ -53,7 +53,7 @@ class TrialNetworks:
         Raises:
             UserError: if it cannot be built.
         """
-        layout = None if stage.features is None else self._layout(stage, stage.features)
+        layout = self.layout(stage)
         if stage.features is not None and layout is None:
             return None
         key = _key(self.config, stage, layout)
@@ -68,6 +68,10 @@ class TrialNetworks:
         if isinstance(found, UserError):
             raise found
         return found
+
+    def layout(self, stage: Stage) -> FeatureLayout | None:
+        """Of the features that a stage reads, as far as that is known; None if it reads none."""
+        return None if stage.features is None else self._layout(stage, stage.features)
 
     def problems(self) -> Iterator[str]:
         """What keeps networks from being built, one line each, with the first stage that it keeps."""
