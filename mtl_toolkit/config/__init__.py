@@ -3,7 +3,7 @@
 from ..fields import fields_of
 from .load import Loaded, check_config, config_from, load_config
 from .plain import plain, recipes_in
-from .repeats import Repeat, expand, member_names, repeat_labels, repeat_names, repeats_of
+from .repeats import Repeat, expand, held_out, member_names, repeat_labels, repeat_names, repeats_of
 from .resolve import own_tasks, stage_model, stage_tasks
 from .schema import Config, Model, Plugins, Task, Tracker, TrainerOptions
 from .stages import (
@@ -48,6 +48,7 @@ __all__ = [
     "config_from",
     "expand",
     "fields_of",
+    "held_out",
     "load_config",
     "member_names",
     "own_tasks",

@@ -21,6 +21,11 @@ class Repeat(Stage):
     )
 
 
+def held_out(stage: object) -> tuple[str, int] | None:
+    """The stage of which a repeat holds out a fold, and the fold's number; None if nothing is held out."""
+    return (stage.origin, stage.fold) if isinstance(stage, Repeat) and stage.fold is not None else None
+
+
 def repeat_names(stage: AnyStage) -> tuple[str, ...]:
     """The names of a stage's repeats, in the order in which they are trained; none if it is not repeated.
 

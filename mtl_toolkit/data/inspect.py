@@ -24,6 +24,11 @@ class Coverage:
     partly: int
     summary: Mapping[str, Any]
 
+    @property
+    def there(self) -> bool:
+        """Whether there is a label, or part of one."""
+        return self.labelled > 0 or self.partly > 0
+
 
 @attrs.frozen
 class FeedSummary:

@@ -22,6 +22,7 @@ from ..config import (
     Stream,
     Validation,
     Windows,
+    held_out,
     own_tasks,
     stage_tasks,
 )
@@ -129,8 +130,7 @@ class DataSource:
         samples = self.samples(stage, feed, validation=validation)
         if stage.windows is None:
             return samples, None
-        held_out = (stage.origin, stage.fold) if isinstance(stage, Repeat) and stage.fold else None
-        key = (feed.datasets, validation, stage.windows, held_out)
+        key = (feed.datasets, validation, stage.windows, held_out(stage))
         if key not in self._tables:
             cut = covering_windows if validation else training_windows
             try:

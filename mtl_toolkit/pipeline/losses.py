@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..batch import HeadOutput, Labels
+from ..batch import Labels
 from ..config import Config, Stage, own_tasks, plain
 from ..errors import RunError, UnreadableSampleError, UserError
 from ..model import MultiTaskModel
 from ..objective import Objective, StreamTask
 from ..plugin import CouplingLoss, Head, Loss, TeacherLoss
 from ..seeding import seeded
+from ..trainer import Teacher
 from .data import DataSource, stage_heads
 
 TRIES = 10  # samples of a stream of which one should be readable
-
-Teacher = Callable[[Tensor, Sequence[int] | None], Mapping[str, HeadOutput]]
 
 
 def build_objective(config: Config, stage: Stage, labels: Mapping[str, Labels] | None = None) -> Objective:

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import torch
 
-from ..config import Config, ExtractStage, Feed, Repeat, Stage, Stream, own_tasks, repeats_of
+from ..config import Config, ExtractStage, Feed, Repeat, Stage, Stream, held_out, own_tasks, repeats_of
 from ..data import FeedSummary, Overlap, epoch_steps, find_overlap, summarise
 from ..errors import DataError, RunError, UserError
 from ..preprocessing import CentreCrop
@@ -170,8 +170,14 @@ def _alike(stage: Stage, stages: Sequence[StageData]) -> StageData | None:
 
 
 def _what_is_read(stage: Stage) -> tuple[object, ...]:
-    held_out = (stage.origin, stage.fold) if isinstance(stage, Repeat) and stage.fold else None
-    return (stage.streams, stage.validation, stage.epoch_length, stage.features, stage.windows, held_out)
+    return (
+        stage.streams,
+        stage.validation,
+        stage.epoch_length,
+        stage.features,
+        stage.windows,
+        held_out(stage),
+    )
 
 
 def unfit_datasets(source: DataSource, stage: ExtractStage) -> list[str]:
@@ -193,11 +199,7 @@ def _unlabelled(config: Config, stage: Stage, summary: FeedSummary, kind: str) -
     return [
         f"stages.{stage.name}: {what} {summary.title!r} has no label of task {task!r}"
         for task in own_tasks(config, summary.task)
-        if task not in summary.made
-        and (
-            task not in summary.coverage
-            or not (summary.coverage[task].labelled or summary.coverage[task].partly)
-        )
+        if task not in summary.made and not (task in summary.coverage and summary.coverage[task].there)
     ]
 
 

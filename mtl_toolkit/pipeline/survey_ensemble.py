@@ -94,7 +94,7 @@ def _unlabelled(source: DataSource, key: str, feed: Validation, samples: Samples
     for task in own_tasks(source.config, feed.task):
         if key == "validation" and source.heads[task].self_supervised:
             continue
-        if task not in coverage or not (coverage[task].labelled or coverage[task].partly):
+        if not (task in coverage and coverage[task].there):
             yield f"{feed.title!r} has no label of task {task!r}"
 
 

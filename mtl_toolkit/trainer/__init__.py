@@ -5,6 +5,7 @@ from .loop import Interrupted, Observer, Trainer
 from .progress import Progress
 from .schedule import Schedule, make_optimizer, option_problems
 from .sharpness import Sharpness
+from .step import Teacher
 from .validation import Feed, Validated, validate
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Progress",
     "Schedule",
     "Sharpness",
+    "Teacher",
     "Trainer",
     "Validated",
     "WeightAverage",
