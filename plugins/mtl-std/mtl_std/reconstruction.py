@@ -36,9 +36,9 @@ class Reconstruction(Head):
 
     The target is the network's input in [0, 1], reduced to `size` and blurred, so that it keeps what a face
     looks like and drops fine detail. To learn by putting together again what was taken away is the idea of
-    Vincent et al. (ICML 2008); the blurred target and the decoder are ours: a linear layer to a map of 4x4,
-    then upsampling by 2 and a 3x3 convolution that halves the channels, up to `size`. With the defaults it
-    has 0.55 million parameters on 512 features.
+    Vincent et al. (ICML 2008); the blurred target and the decoder are ours: a linear layer to a map of
+    4x4, then upsampling by 2 and a 3x3 convolution that halves the channels, up to `size`. With the defaults
+    it has 0.55 million parameters on 512 features.
 
     Nothing of it is written by `mtl predict`.
     """
@@ -56,6 +56,12 @@ class Reconstruction(Head):
     )
     channels: int = attrs.field(
         default=64, validator=at_least(1), metadata={"doc": "channels of the decoder's first map, of 4x4"}
+    )
+    input_norm: bool = attrs.field(
+        default=False,
+        metadata={
+            "doc": "batch normalisation of the features first, which those of `dan` need: they are large"
+        },
     )
 
     @property
@@ -106,7 +112,7 @@ class Reconstruction(Head):
 
     def build(self, features: int) -> Decoder:
         """Pictures [rows, 3, size, size], in [0, 1] as far as they are right."""
-        return Decoder(features, self.size, self.channels)
+        return Decoder(features, self.size, self.channels, self.input_norm)
 
     def estimate(self, values: Tensor) -> Tensor:
         """The pictures as they are: [rows, 3, size, size]."""
@@ -155,11 +161,13 @@ class Decoder(nn.Module):
         features: how many.
         size: side of the pictures, 4 times a power of two.
         channels: of the first map.
+        input_norm: whether the features are normalised first.
     """
 
-    def __init__(self, features: int, size: int, channels: int) -> None:
+    def __init__(self, features: int, size: int, channels: int, input_norm: bool = False) -> None:
         super().__init__()
         self.channels = channels
+        self.norm = nn.BatchNorm1d(features) if input_norm else nn.Identity()
         self.first = nn.Linear(features, channels * START**2)
         steps: list[nn.Module] = [nn.ReLU()]
         while START * 2 ** (len(steps) // 3) < size:
@@ -170,7 +178,7 @@ class Decoder(nn.Module):
 
     def forward(self, inputs: Tensor) -> HeadOutput:
         """[rows, features] to a `HeadOutput` whose values are pictures."""
-        small = self.first(inputs).reshape(inputs.shape[0], self.channels, START, START)
+        small = self.first(self.norm(inputs)).reshape(inputs.shape[0], self.channels, START, START)
         return HeadOutput(self.steps(small), inputs)
 
 

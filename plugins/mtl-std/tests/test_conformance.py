@@ -66,6 +66,7 @@ CHECKS = [
     *check_head(BINS),
     *check_head(UNITS),
     *check_head(PICTURES),
+    *check_head(attrs.evolve(PICTURES, input_norm=True)),
     *check_loss(CrossEntropy(label_smoothing=0.1, class_weights=(1, 2, 0.5)), CLASSES),
     *check_loss(CrossEntropy(), VOTES),
     *check_loss(CrossEntropy(class_weights="balanced", focal_gamma=2.0, label_smoothing=0.1), CLASSES),

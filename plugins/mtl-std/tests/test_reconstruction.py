@@ -147,6 +147,31 @@ def test_other_heads_have_no_pixels(recipe):
         recipe.build(Classification(classes=("a", "b")))
 
 
+def error_after_steps(input_norm: bool) -> tuple[float, float]:
+    """The loss at first and after some steps of the optimizer of DAN, on features as large as DAN's."""
+    torch.manual_seed(0)
+    head = Reconstruction(size=16, input_norm=input_norm)
+    target = head.target_of(pictures(8, side=16, seed=5))
+    features, mask = 20 * torch.randn(8, 64) - 50, torch.ones(target.shape, dtype=torch.bool)
+    decoder, loss = head.build(64), PixelError().build(head)
+    optimizer = torch.optim.SGD(decoder.parameters(), lr=0.1, momentum=0.9)
+    errors = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        found = loss(decoder(features), target, mask).sum()
+        (10 * found).backward()
+        optimizer.step()
+        errors.append(found.item())
+    return errors[0], errors[-1]
+
+
+def test_features_of_any_size_can_be_drawn_from_as_they_are_normalised_first():
+    first, last = error_after_steps(input_norm=True)
+    assert last < first
+    first, last = error_after_steps(input_norm=False)
+    assert not last < first
+
+
 def test_features_that_tell_pictures_apart_are_enough_to_draw_them():
     torch.manual_seed(0)
     head = Reconstruction(size=8, channels=16)
