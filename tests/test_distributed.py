@@ -108,6 +108,7 @@ def test_gradients_of_two_processes_equal_those_of_one(tmp_path, tiny):
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_climbs_and_averages_of_two_processes_equal_those_of_one(tmp_path, tiny):
     """Sharpness-aware steps need the gradient of all rows before they climb."""
     tiny.write_text(tiny.read_text().replace('task = "va", batch_size = 8', 'task = "va", batch_size = 1'))

@@ -322,6 +322,7 @@ class TestSeeds:
         ]
         assert "redo it with --fresh single/seed-1" in refused.value.problems[0]
 
+    @pytest.mark.slow
     def test_of_a_stage_that_was_trained_once_are_refused_and_the_reverse(self, seeds, tmp_path):
         run(seeds(), tmp_path / "run")
         config = seeds()
@@ -342,6 +343,7 @@ class TestSeeds:
 
 
 class TestFresh:
+    @pytest.mark.slow
     def test_redoes_a_repeat_and_what_is_made_from_it(self, seeds, tmp_path):
         run(seeds(), tmp_path / "run")
         places = ["single/seed-1", "single/seed-2", "next"]
@@ -485,6 +487,7 @@ def test_a_run_stopped_in_its_second_repeat_goes_on_as_if_it_had_not_been(loaded
         assert weights(tmp_path / "run", name) == weights(tmp_path / "whole", name)
 
 
+@pytest.mark.slow
 def test_a_teacher_and_features_may_be_of_a_repeat(raw, tmp_path):
     raw["stages"] = [
         {"name": "single", "seeds": 2},

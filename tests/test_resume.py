@@ -77,13 +77,15 @@ def test_a_run_stopped_many_times_equals_the_run_left_alone(tiny, tmp_path, alon
         ("defaults.scheduler={ type = 'MultiStepLR', per = 'epoch', milestones = [1, 2], gamma = 0.5 }",),
         slow(("defaults.scheduler={ type = 'CosineAnnealingLR', warmup = 3 }", "defaults.clip_norm=0.5")),
         slow(("trainer.workers=2", "defaults.patience=1")),
-        (
-            "defaults.ema=0.9",
-            "stages.student.teacher=ema",
-            "defaults.optimizer={ type = 'AdamW', lr = 1e-2, sam = 0.05 }",
-            "defaults.augmentation={ mixup = 0.4 }",
-            "defaults.accumulate=2",
-            "trainer.save_every=1",
+        slow(
+            (
+                "defaults.ema=0.9",
+                "stages.student.teacher=ema",
+                "defaults.optimizer={ type = 'AdamW', lr = 1e-2, sam = 0.05 }",
+                "defaults.augmentation={ mixup = 0.4 }",
+                "defaults.accumulate=2",
+                "trainer.save_every=1",
+            )
         ),
         # At 16x16 the last layers see single pixels, and there torch's bf16 convolution leaves part of its
         # gradient as it finds it in memory.
