@@ -46,9 +46,15 @@ def test_a_sound_one_has_no_problem_and_comes_back_from_its_own_text(tmp_path):
     assert again.config.ensembles[0].weights == {"one": 2.0}
 
 
+def test_its_score_is_made_of_the_metrics_that_it_selects(tmp_path):
+    text = CONFIG + ensemble(select="{ mean_f1 = 1.0 }")
+    assert load_config(write(tmp_path, text)).config.ensembles[0].select == {"val/au/mean_f1": 1.0}
+
+
 @pytest.mark.parametrize(
     ("keys", "line"),
     [
+        ({"select": "{ mean_f = 1.0 }"}, "select.mean_f: is no metric of this stage"),
         (
             {"members": '["one", "three"]'},
             "members[1]: no earlier stage or checkpoint 'three'; there are: one",

@@ -50,6 +50,7 @@ def _stage(config: Config, stage: AnyStage, earlier: Sequence[AnyStage], base: P
         yield from _feeds(config, "fit_on", stage.fit_on)
         yield from _feeds(config, "validation", stage.validation)
         yield from ensemble_problems(config, stage)
+        yield from _selection(config, stage)
         return
     yield from _feeds(config, "streams", stage.streams)
     yield from _feeds(config, "validation", stage.validation)
@@ -227,12 +228,13 @@ def _start(stage: Stage, earlier: Sequence[AnyStage], base: Path) -> Iterator[Fo
         yield from reference_problems(("start_from",), stage.start_from, earlier, base)
 
 
-def _selection(config: Config, stage: Stage) -> Iterator[Found]:
+def _selection(config: Config, stage: Stage | EnsembleStage) -> Iterator[Found]:
     known = full_metric_names(config, stage)
     for key in stage.select:
         matches = matching(key, known)
         if len(matches) != 1:
             what = "is ambiguous" if matches else "is no metric of this stage"
             yield ("select", key), f"{what}{suggestion(key, matches or known)}"
-    if known and not stage.select and not default_selection(config, stage):
+    choosing = isinstance(stage, Stage)
+    if choosing and known and not stage.select and not default_selection(config, stage):
         yield ("select",), f"must be given, since the heads choose by none of the metrics: {', '.join(known)}"

@@ -93,7 +93,8 @@ def _resolve_stage(config: Config, stage: AnyStage, base: Path) -> AnyStage:
         named = [other.name for other in config.stages if other.name not in earlier]  # repeated ones
         written = {one: one if one in named else absolute(one) for one in stage.members}
         weights = {written[one]: weight for one, weight in stage.weights.items()}
-        return attrs.evolve(stage, members=tuple(written.values()), weights=weights)
+        select = _selection(config, stage)
+        return attrs.evolve(stage, members=tuple(written.values()), weights=weights, select=select)
     teacher = stage.teacher
     if isinstance(teacher, str):
         teacher = taught_by(teacher)
@@ -110,7 +111,7 @@ def _resolve_stage(config: Config, stage: AnyStage, base: Path) -> AnyStage:
     )
 
 
-def _selection(config: Config, stage: Stage) -> dict[str, float]:
+def _selection(config: Config, stage: Stage | EnsembleStage) -> dict[str, float]:
     names = full_metric_names(config, stage)
     if stage.select:
         return {name: weight for key, weight in stage.select.items() for name in matching(key, names)}

@@ -295,6 +295,9 @@ class EnsembleStage:
         default=False, metadata=doc("fit what heads decide by, such as thresholds, on fit_on")
     )
     validation: tuple[Validation, ...] = attrs.field(default=(), metadata=doc("on what metrics are taken"))
+    select: Mapping[str, float] = attrs.field(
+        factory=dict, metadata=doc("weights of metrics in the reported score; none: the heads' own")
+    )
     allow_overlap: bool = attrs.field(
         default=False, metadata=doc("combine although members are trained on what is fitted or validated")
     )

@@ -11,7 +11,6 @@ import torch
 
 from ..checkpoint import save_ensemble
 from ..config import EnsembleStage, plain
-from ..config.resolve import default_selection
 from ..ensemble import Ensemble
 from ..plugin import Head
 from ..registry import versions
@@ -76,11 +75,14 @@ def combine_stage(job: StageJob) -> Combined:
         if job.accelerator.is_main_process:
             _save(job, members, {**description, "metrics": found.metrics})
         job.accelerator.wait_for_everyone()
-    select = default_selection(config, stage)
     done = Combined(
         metrics=found.metrics,
-        select=select,
-        score=sum(weight * found.metrics[name] for name, weight in select.items()) if select else None,
+        select=dict(stage.select),
+        score=(
+            sum(weight * found.metrics[name] for name, weight in stage.select.items())
+            if stage.select
+            else None
+        ),
         members=list(members),
         tasks={task: _told(stage, list(members), model, fitted, task) for task in heads},
         samples=_samples(job, reader, stage),
@@ -88,7 +90,7 @@ def combine_stage(job: StageJob) -> Combined:
         seconds=time.perf_counter() - started,
     )
     if job.accelerator.is_main_process:
-        job.screen.combined(stage, done.metrics, select)
+        job.screen.combined(stage, done.metrics, done.select)
     tell_finished(job, metrics=done.metrics, record=attrs.asdict(done))
     return done
 
