@@ -36,9 +36,27 @@ def trained_entry(job: StageJob, record: Mapping[str, Any], progress: Progress) 
 
 def extracted_entry(job: StageJob, record: Mapping[str, Any], done: Extracted) -> dict[str, Any]:
     """The entry of an extract stage: it has no epochs and no metrics."""
+    return {**_untrained(job, done, "extract"), "data": record["data"]}
+
+
+def combined_entry(job: StageJob, record: Mapping[str, Any], done: Combined) -> dict[str, Any]:
+    """The entry of an ensemble: it has no epochs; `tasks` says how each was combined."""
+    return {
+        **_untrained(job, done, "ensemble"),
+        "score": done.score,
+        "select": done.select,
+        "metrics": done.metrics,
+        "members": done.members,
+        "tasks": done.tasks,
+        "data": record["data"],
+    }
+
+
+def _untrained(job: StageJob, done: Extracted | Combined, kind: str) -> dict[str, Any]:
+    """What the entries of stages without epochs share."""
     return {
         "name": job.stage.name,
-        "kind": "extract",
+        "kind": kind,
         "best_epoch": 0,
         "score": None,
         "select": {},
@@ -48,27 +66,6 @@ def extracted_entry(job: StageJob, record: Mapping[str, Any], done: Extracted) -
         "samples_per_second": round(done.samples / max(done.seconds, 1e-9), 1),
         "peak_memory_bytes": peak_memory(job.accelerator.device),
         "skipped_samples": done.skipped,
-        "data": record["data"],
-    }
-
-
-def combined_entry(job: StageJob, record: Mapping[str, Any], done: Combined) -> dict[str, Any]:
-    """The entry of an ensemble: it has no epochs; `tasks` says how each was combined."""
-    return {
-        "name": job.stage.name,
-        "kind": "ensemble",
-        "best_epoch": 0,
-        "score": done.score,
-        "select": done.select,
-        "metrics": done.metrics,
-        "epochs": 0,
-        "seconds": round(done.seconds, 3),
-        "samples_per_second": round(done.samples / max(done.seconds, 1e-9), 1),
-        "peak_memory_bytes": peak_memory(job.accelerator.device),
-        "skipped_samples": done.skipped,
-        "members": done.members,
-        "tasks": done.tasks,
-        "data": record["data"],
     }
 
 
